@@ -1,0 +1,365 @@
+"""Every way in which comfypod fails, as one tree.
+
+Each class has a stable ``code`` and says whether the same request may succeed later (``retryable``). The fields hold
+the facts; the sentence a person reads is made from them in ``__str__`` and nowhere else::
+
+    ComfyPodError
+    ├─ ConfigurationError      configuration         the operator acts
+    ├─ InputError
+    │  ├─ InvalidJobInput      invalid_job_input     the caller acts
+    │  └─ InvalidWorkflow      invalid_workflow
+    ├─ ComfyUIError
+    │  ├─ ComfyUIUnavailable   comfyui_unavailable   retryable
+    │  ├─ PromptRejected       prompt_rejected
+    │  ├─ PromptFailed         prompt_failed
+    │  │  └─ OutOfMemory       out_of_memory         retryable, on a larger GPU
+    │  ├─ PromptInterrupted    prompt_interrupted
+    │  └─ PromptLost           prompt_lost           retryable
+    ├─ DeadlineExceeded        deadline_exceeded
+    ├─ DeliveryError
+    │  ├─ NoOutput             no_output
+    │  └─ OutputTooLarge       output_too_large      the operator acts
+    ├─ CloudError
+    │  ├─ AuthenticationFailed, EndpointNotFound, RequestRefused, JobNotFound
+    │  ├─ CloudUnavailable                           retryable
+    │  └─ JobFailed, JobCancelled, JobTimedOut
+    └─ ProtocolViolation       protocol_violation    a server said what its protocol does not allow
+
+A class exists only if somebody catches it, or if its code or ``retryable`` differs from its parent's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
+
+
+class ComfyPodError(Exception):
+    """Any expected failure. Everything else that is raised is a bug."""
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def details(self) -> dict[str, Any]:
+        """The fields, for ``details`` of a failed job's output."""
+        return {}
+
+
+class _WithFields(ComfyPodError):
+    """A failure whose facts are dataclass fields."""
+
+    def details(self) -> dict[str, Any]:
+        """The fields by name."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+
+
+@dataclass(eq=False)
+class ConfigurationError(_WithFields):
+    """The worker or the command was set up wrongly; ``problems`` are sentences."""
+
+    code = "configuration"
+    problems: Sequence[str]
+
+    def __str__(self) -> str:
+        return " ".join(self.problems)
+
+
+class InputError(ComfyPodError):
+    """What the caller sent cannot be run."""
+
+
+@dataclass(eq=False)
+class InvalidJobInput(_WithFields, InputError):
+    """The job's input is not what ``docs/reference/job.md`` describes; ``problems`` are ``path: what to change``."""
+
+    code = "invalid_job_input"
+    problems: Sequence[str]
+
+    def __str__(self) -> str:
+        return "The job input is not valid: " + "; ".join(self.problems)
+
+
+@dataclass(eq=False)
+class InvalidWorkflow(_WithFields, InputError):
+    """The workflow is not a runnable API-format document."""
+
+    code = "invalid_workflow"
+    problem: str
+    node_id: str | None = None
+
+    def __str__(self) -> str:
+        return self.problem if self.node_id is None else f"Node {self.node_id}: {self.problem}"
+
+
+class ComfyUIError(ComfyPodError):
+    """ComfyUI did not deliver."""
+
+
+@dataclass(eq=False)
+class ComfyUIUnavailable(_WithFields, ComfyUIError):
+    """The process exited, never became ready, or stopped answering.
+
+    ``phase`` is where ("start", "submit", "execute" …), ``cause`` a sentence without a full stop, ``exit_code`` the
+    process's (negative: the signal), ``log_tail`` its last lines.
+    """
+
+    code = "comfyui_unavailable"
+    retryable = True
+    phase: str
+    cause: str
+    exit_code: int | None = None
+    log_tail: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        last = f" Its last line: {self.log_tail[-1]}" if self.log_tail else ""
+        return f"ComfyUI is unavailable ({self.phase}): {self.cause}.{last}"
+
+
+@dataclass(eq=False)
+class PromptRejected(_WithFields, ComfyUIError):
+    """ComfyUI refused the workflow (HTTP 400 on ``POST /prompt``, or parts of it with 200 and ``node_errors``)."""
+
+    code = "prompt_rejected"
+    error: Mapping[str, Any]
+    node_errors: Mapping[str, Any]
+
+    def __str__(self) -> str:
+        sentences = [sentence for node in self.node_errors.items() for sentence in _node_error_sentences(*node)]
+        if not sentences:
+            sentences = [_error_sentence(self.error)]
+        more = f" (and {len(sentences) - 3} more)" if len(sentences) > 3 else ""
+        return "ComfyUI refused the workflow: " + "; ".join(sentences[:3]) + more
+
+
+def _error_sentence(error: Mapping[str, Any]) -> str:
+    """ComfyUI's top-level error; an unknown node class is by far the most common one."""
+    message, details = str(error.get("message", "")).rstrip("."), str(error.get("details", ""))
+    if "does not exist" in message or error.get("type") == "missing_node_type":
+        return f"{message} ({details}); use a node this ComfyUI has, or install the node pack it belongs to"
+    return f"{message} ({details})" if details and details != error.get("message") else message or "no reason was given"
+
+
+def _node_error_sentences(node_id: str, node_error: Mapping[str, Any]) -> list[str]:
+    where = f"node {node_id} ({node_error.get('class_type', '?')})"
+    return [f"{where}: {_node_error_sentence(error)}" for error in node_error.get("errors", [])]
+
+
+def _node_error_sentence(error: Mapping[str, Any]) -> str:
+    extra = error.get("extra_info") or {}
+    if error.get("type") == "value_not_in_list":
+        choices = _choices(extra.get("input_config"))
+        known = f"choose one of: {', '.join(choices[:20])}" if choices else "nothing is installed to choose from"
+        return f"{extra.get('input_name')} {extra.get('received_value')!r} is not available here; {known}"
+    message, details = str(error.get("message", "")).rstrip("."), str(error.get("details", ""))
+    return f"{message}: {details}" if details else message
+
+
+def _choices(input_config: Any) -> list[str]:  # noqa: ANN401 (foreign JSON)
+    """The installed choices in an ``input_config``: ``[[choices], options]``, or ``["COMBO", {"options": …}]``."""
+    if not isinstance(input_config, list) or not input_config:
+        return []
+    choices = input_config[0]
+    if choices == "COMBO" and len(input_config) > 1:
+        choices = input_config[1].get("options", [])
+    return [str(choice) for choice in choices] if isinstance(choices, list) else []
+
+
+@dataclass(eq=False)
+class PromptFailed(_WithFields, ComfyUIError):
+    """A node raised."""
+
+    code = "prompt_failed"
+    node_id: str
+    class_type: str
+    exception_type: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"Node {self.node_id} ({self.class_type}) failed: {self.message or self.exception_type}"
+
+
+class OutOfMemory(PromptFailed):
+    """The GPU's memory did not suffice."""
+
+    code = "out_of_memory"
+    retryable = True
+
+
+@dataclass(eq=False)
+class PromptInterrupted(_WithFields, ComfyUIError):
+    """Somebody other than this job's owner interrupted the prompt."""
+
+    code = "prompt_interrupted"
+    node_id: str | None = None
+
+    def __str__(self) -> str:
+        return "The prompt was interrupted" + (f" in node {self.node_id}" if self.node_id else "")
+
+
+@dataclass(eq=False)
+class PromptLost(_WithFields, ComfyUIError):
+    """The prompt is neither queued nor in the history: ComfyUI restarted, or its queue was cleared."""
+
+    code = "prompt_lost"
+    retryable = True
+    prompt_id: str
+
+    def __str__(self) -> str:
+        return f"ComfyUI no longer knows prompt {self.prompt_id}; send the job again"
+
+
+@dataclass(eq=False)
+class DeadlineExceeded(_WithFields):
+    """The deadline passed; ``phase`` says where, ``seconds`` how long was allowed in all."""
+
+    code = "deadline_exceeded"
+    phase: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"The {self.seconds:g} s allowed were over ({self.phase}); allow more time, or ask for less work"
+
+
+class DeliveryError(ComfyPodError):
+    """What the workflow made could not be handed over."""
+
+
+@dataclass(eq=False)
+class NoOutput(_WithFields, DeliveryError):
+    """The workflow ended and left no file and no text that was asked for."""
+
+    code = "no_output"
+    temporary_files: int = 0
+
+    def __str__(self) -> str:
+        hint = " (or ask for its previews with outputs.temporary)" if self.temporary_files else ""
+        return f"The workflow saved nothing: add a node that saves its result, such as SaveImage{hint}"
+
+
+@dataclass(eq=False)
+class OutputTooLarge(_WithFields, DeliveryError):
+    """The answer would exceed what the platform accepts; sizes in bytes."""
+
+    code = "output_too_large"
+    size_bytes: int
+    limit_bytes: int
+    setting: str = "INLINE_LIMIT_BYTES"
+
+    def __str__(self) -> str:
+        return (
+            f"The result is {self.size_bytes:,} bytes, more than the {self.limit_bytes:,} that can be returned inline "
+            f"({self.setting}); make it smaller, for example with fewer images per job"
+        )
+
+
+class CloudError(ComfyPodError):
+    """RunPod, seen from outside, did not deliver."""
+
+    code = "cloud_error"
+
+
+@dataclass(eq=False)
+class AuthenticationFailed(_WithFields, CloudError):
+    """The API key was refused (HTTP 401)."""
+
+    code = "authentication_failed"
+    url: str
+
+    def __str__(self) -> str:
+        return f"{self.url} refused the API key; set RUNPOD_API_KEY to a key that may use this endpoint"
+
+
+@dataclass(eq=False)
+class EndpointNotFound(_WithFields, CloudError):
+    """There is no such endpoint (HTTP 404 on /run)."""
+
+    code = "endpoint_not_found"
+    url: str
+
+    def __str__(self) -> str:
+        return f"There is no endpoint at {self.url}; check the endpoint id"
+
+
+@dataclass(eq=False)
+class RequestRefused(_WithFields, CloudError):
+    """The platform refused the request itself (HTTP 4xx): too large, or not what it expects."""
+
+    code = "request_refused"
+    url: str
+    status: int
+    answer: str
+
+    def __str__(self) -> str:
+        return f"{self.url} refused the request with HTTP {self.status}: {self.answer or 'no reason was given'}"
+
+
+@dataclass(eq=False)
+class JobNotFound(_WithFields, CloudError):
+    """The job is unknown, or its result expired (HTTP 404 on /status)."""
+
+    code = "job_not_found"
+    job_id: str
+
+    def __str__(self) -> str:
+        return f"Job {self.job_id} is unknown; results are kept for 30 minutes only"
+
+
+@dataclass(eq=False)
+class CloudUnavailable(_WithFields, CloudError):
+    """The platform did not answer, or answered 429 or 5xx for as long as the deadline allowed."""
+
+    code = "cloud_unavailable"
+    retryable = True
+    url: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.url} is unavailable: {self.cause}"
+
+
+@dataclass(eq=False)
+class JobFailed(_WithFields, CloudError):
+    """The job ended FAILED; ``output`` is what the worker said besides."""
+
+    code = "job_failed"
+    job_id: str
+    error: str
+    output: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.error
+
+
+@dataclass(eq=False)
+class JobCancelled(_WithFields, CloudError):
+    """The job was cancelled."""
+
+    code = "job_cancelled"
+    job_id: str
+
+    def __str__(self) -> str:
+        return f"Job {self.job_id} was cancelled"
+
+
+@dataclass(eq=False)
+class JobTimedOut(_WithFields, CloudError):
+    """The platform gave the job up (TIMED_OUT)."""
+
+    code = "job_timed_out"
+    job_id: str
+
+    def __str__(self) -> str:
+        return f"RunPod gave job {self.job_id} up after its execution timeout or time to live"
+
+
+@dataclass(eq=False)
+class ProtocolViolation(_WithFields):
+    """A server answered what its protocol does not allow; ``received`` is the beginning of it."""
+
+    code = "protocol_violation"
+    source: str
+    received: str
+
+    def __str__(self) -> str:
+        return f"{self.source} answered something unexpected: {self.received}"

@@ -1,0 +1,78 @@
+"""Logs: an event and its fields, one line each, with the job's id on every line of a job.
+
+Secrets never get here: a job's keys are `SecretStr`, and neither inputs nor results are logged.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from comfypod.settings import Settings
+
+_job_id: ContextVar[str | None] = ContextVar("job_id", default=None)
+
+log = logging.getLogger("comfypod")
+
+
+@contextmanager
+def job_context(job_id: str) -> Iterator[None]:
+    """Put ``job_id`` on every line that is logged inside."""
+    token = _job_id.set(job_id)
+    try:
+        yield
+    finally:
+        _job_id.reset(token)
+
+
+def event(name: str, level: int = logging.INFO, **fields: Any) -> None:  # noqa: ANN401
+    """Log that ``name`` happened, with its fields."""
+    log.log(level, name, extra={"fields": fields})
+
+
+def configure(settings: Settings) -> None:
+    """Send this package's events to stderr in the format that the settings ask for.
+
+    The root logger stays untouched: `import runpod` configures it for itself.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JSONFormatter() if settings.log_format == "json" else _TextFormatter())
+    log.handlers[:] = [handler]
+    log.setLevel(settings.log_level)
+    log.propagate = False
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    job_id = _job_id.get()
+    return {**({"job_id": job_id} if job_id else {}), **getattr(record, "fields", {})}
+
+
+class _TextFormatter(logging.Formatter):
+    """``12:30:01 INFO    prompt_submitted job_id=… nodes=7``."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = time.strftime("%H:%M:%S", time.localtime(record.created))
+        pairs = "".join(f" {name}={_text(value)}" for name, value in _fields(record).items())
+        trace = "\n" + self.formatException(record.exc_info) if record.exc_info else ""
+        return f"{moment} {record.levelname:<7} {record.getMessage()}{pairs}{trace}"
+
+
+class _JSONFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"time": record.created, "level": record.levelname, "event": record.getMessage(), **_fields(record)}
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def _text(value: Any) -> str:  # noqa: ANN401
+    text = str(value)
+    return json.dumps(text) if any(character.isspace() for character in text) else text

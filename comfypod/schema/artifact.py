@@ -1,0 +1,57 @@
+"""An artifact: one output file as the caller receives it."""
+
+from __future__ import annotations
+
+import mimetypes
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+# What Python's table does not know, or names after an operating system's registry.
+_CONTENT_TYPES = {
+    ".avif": "image/avif",
+    ".flac": "audio/flac",
+    ".glb": "model/gltf-binary",
+    ".latent": "application/octet-stream",
+    ".mkv": "video/x-matroska",
+    ".opus": "audio/opus",
+    ".safetensors": "application/octet-stream",
+    ".webm": "video/webm",
+    ".webp": "image/webp",
+}
+
+
+def content_type_of(filename: str) -> str:
+    """The content type that a file's name stands for."""
+    suffix = PurePosixPath(filename).suffix.lower()
+    return _CONTENT_TYPES.get(suffix) or mimetypes.types_map.get(suffix) or "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One file: where it came from, what it is, and ``data``: base64 here, a pointer elsewhere (``type`` says which).
+
+    ``index`` counts the files of a node from 0; ``size_bytes`` and ``sha256`` are those of the file itself.
+    """
+
+    node_id: str
+    node_title: str | None
+    index: int
+    filename: str
+    subfolder: str
+    type: Literal["base64"]
+    data: str
+    content_type: str
+    size_bytes: int
+    sha256: str
+    width: int | None = None
+    height: int | None = None
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it belongs under ``images`` of the job's output."""
+        return self.content_type.startswith("image/")
+
+    def to_json(self) -> dict[str, Any]:
+        """The artifact as JSON; sizes that are not known are left out."""
+        return {name: value for name, value in asdict(self).items() if value is not None}

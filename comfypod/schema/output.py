@@ -1,0 +1,108 @@
+"""A job's output: what the handler returns, of a job that succeeded and of one that failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from comfypod.errors import ComfyPodError, DeadlineExceeded
+from comfypod.schema.artifact import Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class TextOutput:
+    """A text, or any other value that is no file, which a node showed under ``key``."""
+
+    node_id: str
+    key: str
+    value: Any
+
+    def to_json(self) -> dict[str, Any]:
+        """The text as JSON."""
+        return {"node_id": self.node_id, "key": self.key, "value": self.value}
+
+
+@dataclass(slots=True)
+class Timings:
+    """Where a job's time went, in milliseconds; ``nodes`` by node id, of those that ran."""
+
+    prepare_ms: int = 0
+    queue_ms: int = 0
+    execute_ms: int = 0
+    deliver_ms: int = 0
+    total_ms: int = 0
+    nodes: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The timings as JSON."""
+        return {
+            "prepare_ms": self.prepare_ms,
+            "queue_ms": self.queue_ms,
+            "execute_ms": self.execute_ms,
+            "deliver_ms": self.deliver_ms,
+            "total_ms": self.total_ms,
+            "nodes": self.nodes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """Which ComfyUI made it; ``engine`` is ``emulator`` for the built-in one, so that no one takes it for a model."""
+
+    comfyui: str
+    engine: Literal["comfyui", "emulator"]
+    version: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The worker as JSON."""
+        return {"comfyui": self.comfyui, "engine": self.engine, "version": self.version}
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutput:
+    """The output of a job that succeeded."""
+
+    artifacts: Sequence[Artifact]
+    texts: Sequence[TextOutput]
+    timings: Timings
+    worker: WorkerInfo
+    warnings: Sequence[str] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as JSON."""
+        return {
+            "status": "success",
+            "images": [artifact.to_json() for artifact in self.artifacts if artifact.is_image],
+            "files": [artifact.to_json() for artifact in self.artifacts if not artifact.is_image],
+            "texts": [text.to_json() for text in self.texts],
+            "timings": self.timings.to_json(),
+            "worker": self.worker.to_json(),
+            "warnings": list(self.warnings),
+        }
+
+
+def failure_to_json(error: ComfyPodError, timings: Timings, warnings: Sequence[str]) -> dict[str, Any]:
+    """The answer of a job that failed: ``error`` is what RunPod shows beside FAILED, the rest stays in ``output``."""
+    timed_out = isinstance(error, DeadlineExceeded)
+    answer: dict[str, Any] = {
+        "error": str(error),
+        "status": "timeout" if timed_out else "error",
+        "code": error.code,
+        "retryable": error.retryable,
+        "details": json_safe(error.details()),
+        "timings": timings.to_json(),
+        "warnings": list(warnings),
+    }
+    return {**answer, "images": None} if timed_out else answer
+
+
+def json_safe(value: Any) -> Any:  # noqa: ANN401 (any JSON)
+    """``value`` with NaN and infinities as null: ComfyUI sends them, and RunPod refuses a result that holds one."""
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, Mapping):
+        return {str(key): json_safe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_safe(item) for item in value]
+    return value

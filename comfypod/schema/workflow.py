@@ -1,0 +1,91 @@
+"""The workflow: ComfyUI's API-format document, checked for its shape only (what a node accepts, ComfyUI knows)."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from comfypod.errors import InvalidWorkflow
+
+EXPORT_HINT = "in ComfyUI choose Workflow > Export (API) and send that file"
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """An API-format workflow: ``{node id: {"class_type": str, "inputs": {…}, "_meta": {"title": str}}}``."""
+
+    nodes: Mapping[str, Mapping[str, Any]]
+
+    @classmethod
+    def parse(cls, document: Any) -> Workflow:  # noqa: ANN401 (foreign JSON)
+        """Check the shape of ``document``.
+
+        Raises:
+            InvalidWorkflow: not an object, empty, a UI export, the whole body of ``POST /prompt``, or a malformed node.
+        """
+        if not isinstance(document, dict):
+            raise InvalidWorkflow(f"A workflow is a JSON object, not {_kind(document)}; {EXPORT_HINT}")
+        if not document:
+            raise InvalidWorkflow(f"The workflow has no nodes; {EXPORT_HINT}")
+        if isinstance(document.get("nodes"), list):
+            raise InvalidWorkflow(f"This is the UI format, which ComfyUI cannot run; {EXPORT_HINT}")
+        if isinstance(document.get("prompt"), dict) and "class_type" not in document["prompt"]:
+            raise InvalidWorkflow('This is the body of POST /prompt; send only what stands under "prompt"')
+        for node_id, node in document.items():
+            _check_node(node_id, node)
+        return cls(document)
+
+    def class_type(self, node_id: str) -> str | None:
+        """The class of a node, or None for an id that is not in the workflow (nodes expanded at run time)."""
+        node = self.nodes.get(node_id)
+        return None if node is None else str(node["class_type"])
+
+    def title(self, node_id: str) -> str | None:
+        """The title a person gave to a node, else its class."""
+        node = self.nodes.get(node_id)
+        if node is None:
+            return None
+        meta = node.get("_meta")
+        title = meta.get("title") if isinstance(meta, dict) else None
+        return title if isinstance(title, str) and title else str(node["class_type"])
+
+    def with_inputs(self, values: Mapping[str, Any]) -> Workflow:
+        """A copy in which the inputs that ``values`` names (``NODE.INPUT``, for example ``6.text``) are replaced.
+
+        Raises:
+            InvalidWorkflow: there is no such node, or the node has no such input.
+        """
+        nodes = copy.deepcopy(dict(self.nodes))
+        for target, value in values.items():
+            node_id, _, name = target.partition(".")
+            inputs = nodes[node_id]["inputs"] if node_id in nodes else None
+            if inputs is None or name not in inputs:
+                known = ", ".join(f"{node_id}.{key}" for key in inputs) if inputs else ", ".join(nodes)
+                raise InvalidWorkflow(f"There is no input {target!r}; there is: {known}")
+            inputs[name] = value
+        return Workflow(nodes)
+
+    def with_file_names(self, names: Mapping[str, str]) -> Workflow:
+        """A copy in which inputs that are exactly a key of ``names`` hold its value instead."""
+        nodes = copy.deepcopy(dict(self.nodes))
+        for node in nodes.values():
+            for key, value in node["inputs"].items():
+                if isinstance(value, str) and value in names:
+                    node["inputs"][key] = names[value]
+        return Workflow(nodes)
+
+
+def _check_node(node_id: str, node: Any) -> None:  # noqa: ANN401
+    if not isinstance(node, dict):
+        raise InvalidWorkflow(f"a node is an object with class_type and inputs, not {_kind(node)}", node_id)
+    if not isinstance(node.get("class_type"), str):
+        raise InvalidWorkflow(f"class_type is missing or not a text; {EXPORT_HINT}", node_id)
+    if not isinstance(node.get("inputs"), dict):
+        raise InvalidWorkflow("inputs is missing or not an object", node_id)
+
+
+def _kind(value: Any) -> str:  # noqa: ANN401
+    kinds: dict[type, str] = {str: "a text", list: "a list", bool: "a truth value", int: "a number", float: "a number"}
+    return "null" if value is None else kinds.get(type(value), type(value).__name__)

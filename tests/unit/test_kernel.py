@@ -1,0 +1,185 @@
+"""Settings, deadlines, delays, logs, children."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from comfypod import logs
+from comfypod.child import Child
+from comfypod.deadline import Deadline
+from comfypod.errors import ComfyPodError, ConfigurationError, DeadlineExceeded, PromptRejected
+from comfypod.retry import backoff_seconds
+from comfypod.settings import Settings
+
+
+def test_settings_have_defaults_and_read_the_environment() -> None:
+    settings = Settings.from_environment({"JOB_TIMEOUT_SECONDS": "90", "COMFYUI_URL": " ", "PATH": "/bin"})
+    assert settings.job_timeout_seconds == 90
+    assert settings.comfyui_url is None
+
+
+def test_every_bad_setting_is_named_and_no_value_is_told() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_environment({"JOB_TIMEOUT_SECONDS": "soon", "WORKER_CONCURRENCY": "-3"})
+    text = str(caught.value)
+    assert "JOB_TIMEOUT_SECONDS" in text
+    assert "WORKER_CONCURRENCY" in text
+    assert "soon" not in text
+
+
+def test_a_secret_setting_does_not_show() -> None:
+    settings = Settings.from_environment({"COMFY_ORG_API_KEY": "s3cret"})
+    assert "s3cret" not in repr(settings)
+    assert "s3cret" not in settings.model_dump_json()
+
+
+async def test_a_deadline_ends_what_takes_too_long() -> None:
+    with pytest.raises(DeadlineExceeded) as caught:
+        async with Deadline.after(0.01).enforce("execute"):
+            await asyncio.sleep(60)
+    assert caught.value.phase == "execute"
+    assert caught.value.seconds == 0.01
+
+
+async def test_a_timeout_inside_is_not_taken_for_the_deadline() -> None:
+    with pytest.raises(TimeoutError) as caught:
+        async with Deadline.after(60).enforce("execute"):
+            raise TimeoutError
+    assert not isinstance(caught.value, ComfyPodError)
+
+
+async def test_a_deadline_lets_cancellation_pass() -> None:
+    async def wait() -> None:
+        async with Deadline.after(60).enforce("execute"):
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def test_delays_grow_to_a_limit_and_are_spread() -> None:
+    delays = list(itertools.islice(backoff_seconds(first=1, factor=2, longest=8), 200))
+    assert all(0 <= delay <= 8 for delay in delays)
+    assert delays[0] <= 1
+    assert len(set(delays)) > 100
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_log_line_has_the_event_its_fields_and_the_job(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.configure(Settings.from_environment({"LOG_FORMAT": log_format}))
+    with logs.job_context("job-1"):
+        logs.event("something_happened", seconds=3, text="two words")
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    if log_format == "json":
+        record = json.loads(line)
+        assert (record["event"], record["job_id"], record["seconds"]) == ("something_happened", "job-1", 3)
+    else:
+        assert 'something_happened job_id=job-1 seconds=3 text="two words"' in line
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> object:
+    handlers, level, propagate = logs.log.handlers[:], logs.log.level, logs.log.propagate
+    yield
+    logs.log.handlers[:], logs.log.propagate = handlers, propagate
+    logs.log.setLevel(level)
+
+
+def test_a_refusal_says_what_is_installed() -> None:
+    error = PromptRejected(
+        {"message": "Prompt outputs failed validation"},
+        {
+            "4": {
+                "class_type": "CheckpointLoaderSimple",
+                "errors": [
+                    {
+                        "type": "value_not_in_list",
+                        "extra_info": {
+                            "input_name": "ckpt_name",
+                            "received_value": "x.safetensors",
+                            "input_config": [["a.safetensors", "b.safetensors"], {}],
+                        },
+                    }
+                ],
+            }
+        },
+    )
+    assert str(error) == (
+        "ComfyUI refused the workflow: node 4 (CheckpointLoaderSimple): "
+        "ckpt_name 'x.safetensors' is not available here; choose one of: a.safetensors, b.safetensors"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        ({}, "no reason was given"),
+        ({"message": "Prompt has no outputs", "details": ""}, "Prompt has no outputs"),
+        ({"type": "missing_node_type", "message": "Node 'X' not found.", "details": "#1"}, "install the node pack"),
+    ],
+)
+def test_a_refusal_without_node_errors_says_what_comfyui_said(error: dict[str, str], says: str) -> None:
+    assert says in str(PromptRejected(error, {}))
+
+
+def test_a_child_that_ignores_sigterm_is_killed_with_what_it_started() -> None:
+    script = (
+        "import signal, subprocess, sys, time\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "grandchild = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        "print(grandchild.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    lines: list[str] = []
+    child = Child([sys.executable, "-c", script], on_line=lines.append)
+    deadline = Deadline.after(10)
+    while not lines and deadline.remaining_seconds:
+        time.sleep(0.01)
+    child.stop(grace_seconds=0.2)
+    assert child.exit_code == -signal.SIGKILL
+    assert _is_gone(int(lines[0]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
+def test_a_child_ends_when_its_parent_is_killed() -> None:
+    script = (
+        "import sys, time\n"
+        "from comfypod.child import Child\n"
+        "child = Child([sys.executable, '-c', 'import time; time.sleep(600)'], on_line=print)\n"
+        "print(child.process.pid, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert isinstance(parent.stdout, io.TextIOBase)
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    assert _is_gone(pid)
+
+
+def _is_gone(pid: int, seconds: float = 5.0) -> bool:
+    deadline = Deadline.after(seconds)
+    while deadline.remaining_seconds:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        stat = Path(f"/proc/{pid}/stat")
+        if stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True  # a zombie: only its parent's entry is left
+        time.sleep(0.01)
+    return False

@@ -1,0 +1,188 @@
+"""Workflows, templates and job inputs: what is accepted, and what is said about the rest."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfypod.errors import ConfigurationError, InvalidJobInput, InvalidWorkflow
+from comfypod.schema.artifact import content_type_of
+from comfypod.schema.job import JobInput
+from comfypod.schema.output import json_safe
+from comfypod.schema.template import Template, load_template
+from comfypod.schema.workflow import Workflow
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+NODE = {"class_type": "CLIPTextEncode", "inputs": {"text": "a", "clip": ["4", 1]}, "_meta": {"title": "Prompt"}}
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ([], "not a list"),
+        ("text", "not a text"),
+        ({}, "no nodes"),
+        ({"nodes": [], "links": []}, "Export (API)"),
+        ({"prompt": {"6": NODE}, "client_id": "x"}, 'only what stands under "prompt"'),
+        ({"6": None}, "Node 6: a node is an object"),
+        ({"6": {"inputs": {}}}, "Node 6: class_type is missing"),
+        ({"6": {"class_type": ["list"], "inputs": {}}}, "Node 6: class_type is missing"),
+        ({"6": {"class_type": "SaveImage"}}, "Node 6: inputs is missing"),
+    ],
+)
+def test_what_is_no_workflow_is_refused_with_what_to_change(document: Any, says: str) -> None:
+    with pytest.raises(InvalidWorkflow) as caught:
+        Workflow.parse(document)
+    assert says in str(caught.value)
+
+
+def test_inputs_are_replaced_in_a_copy() -> None:
+    workflow = Workflow.parse({"6": NODE})
+    changed = workflow.with_inputs({"6.text": "a fox"})
+    assert changed.nodes["6"]["inputs"]["text"] == "a fox"
+    assert workflow.nodes["6"]["inputs"]["text"] == "a"
+
+
+@pytest.mark.parametrize("target", ["6.txet", "7.text", "6", ".text"])
+def test_an_input_that_is_not_there_is_refused_and_the_ones_that_are_are_named(target: str) -> None:
+    with pytest.raises(InvalidWorkflow, match=r"there is: 6"):
+        Workflow.parse({"6": NODE}).with_inputs({target: "x"})
+
+
+def test_file_names_are_replaced_only_where_they_are_the_whole_value() -> None:
+    load = {"class_type": "LoadImage", "inputs": {"image": "a.png", "note": "see a.png", "link": ["a.png", 0]}}
+    inputs = Workflow.parse({"1": load}).with_file_names({"a.png": "job/a.png"}).nodes["1"]["inputs"]
+    assert inputs == {"image": "job/a.png", "note": "see a.png", "link": ["a.png", 0]}
+
+
+def test_the_default_template_renders_what_is_asked_for() -> None:
+    workflow = load_template(WORKFLOWS, "text_to_image").render({"prompt": "a fox", "seed": 7, "3.cfg": 2.5})
+    assert workflow.nodes["6"]["inputs"]["text"] == "a fox"
+    assert workflow.nodes["3"]["inputs"]["seed"] == 7
+    assert workflow.nodes["3"]["inputs"]["cfg"] == 2.5
+    assert workflow.nodes["3"]["inputs"]["steps"] == 20
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"promt": "x"}, "did you mean 'prompt'?"),
+        ({"seed": "random"}, "parameters.seed: must be a whole number, not 'random'"),
+        ({"seed": True}, "must be a whole number"),
+        ({"seed": -1}, "must be at least 0"),
+        ({"steps": 1000}, "must be at most 100"),
+        ({"width": 100}, "must be a multiple of 8"),
+        ({"prompt": 5}, "must be a text"),
+    ],
+)
+def test_parameters_that_do_not_fit_are_refused(parameters: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidJobInput) as caught:
+        load_template(WORKFLOWS, "text_to_image").render(parameters)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["nope", "../workflows/text_to_image", "", "text_to_image.json", "/etc/passwd"])
+def test_a_template_that_is_not_there_is_refused_and_those_that_are_are_named(name: str) -> None:
+    with pytest.raises(InvalidJobInput, match="templates here: text_to_image"):
+        load_template(WORKFLOWS, name)
+
+
+def test_a_broken_template_is_the_operators_fault(tmp_path: Path) -> None:
+    (tmp_path / "broken.json").write_text('{"name": "broken"}', encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="workflow"):
+        load_template(tmp_path, "broken")
+
+
+def test_every_shipped_template_has_sound_targets() -> None:
+    for path in WORKFLOWS.glob("*.json"):
+        template = Template.model_validate_json(path.read_bytes())
+        assert template.name == path.stem
+        template.render({})
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (None, "must be an object"),
+        ([], "must be an object"),
+        (5, "must be an object"),
+        ("{broken", "not valid JSON"),
+        ('"text"', "must be an object"),
+        ({}, "send a workflow"),
+        ({"workflow": 5}, "workflow"),
+        ({"workflow": {"1": NODE}, "prompt": "x"}, "prompt: belongs to a template"),
+        ({"prompt": "x", "files": [{"name": "../x", "data": ""}]}, "files[0].name: must be a plain relative file name"),
+        ({"prompt": "x", "files": [{"name": "a\x00b", "data": ""}]}, "files[0].name: must be a plain"),
+        ({"prompt": "x", "files": [{"name": "x"}]}, "files[0]: send its content"),
+        ({"prompt": "x", "files": [], "images": []}, "images: is the same as files"),
+        ({"prompt": "x", "timeout_seconds": 0}, "timeout_seconds: input should be greater than 0"),
+        ({"prompt": "x", "delivery": "pigeon"}, "delivery: input should be 'auto', 'inline'"),
+        ({"prompt": "x", "delivery": "bucket"}, "not available in this version"),
+        ({"prompt": "x", "outputs": {"format": "webp"}}, "outputs.format is not available"),
+        ({"prompt": "x", "allow_partial": True}, "allow_partial is not available"),
+        ({"prompt": "x", "files": [{"name": "a", "url": "https://example.com"}]}, "files[0].url is not available"),
+    ],
+)
+def test_inputs_that_cannot_be_run_are_refused_with_what_to_change(value: Any, says: str) -> None:
+    with pytest.raises(InvalidJobInput) as caught:
+        JobInput.parse(value)
+    assert says in str(caught.value)
+
+
+def test_every_problem_is_told_at_once() -> None:
+    with pytest.raises(InvalidJobInput) as caught:
+        JobInput.parse({"prompt": 5, "files": [{}], "timeout_seconds": "soon"})
+    assert len(caught.value.problems) == 3
+
+
+def test_the_shapes_of_the_fields_other_workers_are_accepted() -> None:
+    workflow = {"6": NODE}
+    images = [{"name": "a.png", "image": "QQ=="}]
+    request = JobInput.parse({"workflow": workflow, "images": images, "api_key_comfy_org": "key"})
+    assert [(file.name, file.data) for file in request.files] == [("a.png", "QQ==")]
+    assert request.comfy_org_api_key is not None
+    assert request.comfy_org_api_key.get_secret_value() == "key"
+    assert JobInput.parse({"prompt": workflow}).workflow == workflow
+    assert JobInput.parse(json.dumps({"workflow": workflow})).workflow == workflow
+
+
+def test_unknown_fields_are_told_with_the_nearest_known_name() -> None:
+    request = JobInput.parse({"prompt": "x", "timeout_secs": 5, "progress": {"preview": True}, "zzz": 1})
+    assert request.warnings() == [
+        "timeout_secs: unknown field, ignored; did you mean timeout_seconds?",
+        "zzz: unknown field, ignored",
+        "progress.preview: unknown field, ignored; did you mean progress.previews?",
+    ]
+
+
+def test_keys_and_file_contents_stay_out_of_the_text_form() -> None:
+    request = JobInput.parse(
+        {"prompt": "x", "comfy_org_api_key": "s3cret", "files": [{"name": "a", "data": "c29tZXRoaW5n"}]}
+    )
+    assert "s3cret" not in repr(request)
+    assert "c29tZXRoaW5n" not in repr(request)
+
+
+@pytest.mark.parametrize(
+    ("filename", "content_type"),
+    [
+        ("a.PNG", "image/png"),
+        ("a.webp", "image/webp"),
+        ("a.mp4", "video/mp4"),
+        ("a.flac", "audio/flac"),
+        ("a.glb", "model/gltf-binary"),
+        ("a.unknown", "application/octet-stream"),
+        ("none", "application/octet-stream"),
+    ],
+)
+def test_content_types(filename: str, content_type: str) -> None:
+    assert content_type_of(filename) == content_type
+
+
+def test_json_safe_replaces_what_is_no_json() -> None:
+    assert json_safe({"a": [float("nan"), float("inf"), 1.5, "x", None, True]}) == {
+        "a": [None, None, 1.5, "x", None, True]
+    }
