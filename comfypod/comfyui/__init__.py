@@ -1,0 +1,1 @@
+"""All that is known about ComfyUI: its protocol, its HTTP and websocket interface, its process."""

@@ -1,0 +1,49 @@
+"""ComfyUI's websocket: connect as its protocol wants it, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import connect as open_connection
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+
+from comfypod.comfyui.protocol import FEATURE_FLAGS
+from comfypod.errors import ComfyUIUnavailable
+
+__all__ = ["ClientConnection", "ConnectionClosed", "connect"]
+
+
+@asynccontextmanager
+async def connect(url: str, client_id: str, timeout_seconds: float = 10.0) -> AsyncIterator[ClientConnection]:
+    """A socket for ``client_id`` at ComfyUI's HTTP address ``url``.
+
+    Read it without pause: one slow reader holds up ComfyUI's messages to everybody. Keep one socket per client id: when
+    the older of two closes, ComfyUI forgets the newer one.
+
+    Raises:
+        ComfyUIUnavailable: no connection within ``timeout_seconds``.
+    """
+    parts = urlsplit(url)
+    scheme = "wss" if parts.scheme == "https" else "ws"
+    address = f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}/ws?clientId={client_id}"
+    try:
+        # No compression: it costs ComfyUI's one Python thread 2.4 ms per preview. No size limit: a saved picture or a
+        # long text in one frame passes 1 MiB. No pings: ComfyUI's loop may stall for many seconds while a model loads.
+        connection = await open_connection(
+            address,
+            compression=None,
+            max_size=None,
+            ping_interval=None,
+            open_timeout=timeout_seconds,
+            close_timeout=1,
+            proxy=None,
+            user_agent_header=None,
+        )
+    except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:
+        raise ComfyUIUnavailable("connect", f"no websocket at {parts.netloc} ({error or 'timeout'})") from error
+    async with connection:
+        await connection.send(FEATURE_FLAGS)
+        yield connection
