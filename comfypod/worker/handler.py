@@ -1,0 +1,130 @@
+"""One job, from RunPod's words to RunPod's words."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import comfypod
+from comfypod.comfyui.client import ComfyUI, PromptOptions
+from comfypod.comfyui.http import ComfyUIHTTP
+from comfypod.deadline import Deadline
+from comfypod.errors import ComfyPodError, OutputTooLarge
+from comfypod.logs import event, job_context
+from comfypod.schema.job import JobInput
+from comfypod.schema.output import JobOutput, Timings, WorkerInfo, failure_to_json
+from comfypod.schema.workflow import Workflow
+from comfypod.settings import Settings
+from comfypod.worker.delivery import deliver_inline, select
+from comfypod.worker.inputs import build_workflow, check_selection, upload_files
+from comfypod.worker.progress import ProgressReporter, ProgressTracker, SendProgress
+
+
+class Handler:
+    """What the SDK calls with every job.
+
+    Returns the job's output, also of a job that failed (then with ``error``). Re-raises cancellation, after the prompt
+    has left the GPU; anything else that it raises is a bug, which the SDK reports with its traceback.
+    """
+
+    def __init__(
+        self, settings: Settings, comfyui_url: str, templates_folder: Path, send_progress: SendProgress | None
+    ) -> None:
+        self._settings = settings
+        self._comfyui_url = comfyui_url
+        self._templates_folder = templates_folder
+        self._send_progress = send_progress
+        self._worker_info: WorkerInfo | None = None
+
+    async def __call__(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Run ``job``: ``{"id": str, "input": …}``."""
+        with job_context(str(job["id"])):
+            attempt = _Attempt(self._settings)
+            try:
+                answer = await self._run(job, attempt)
+                event("job_succeeded", total_ms=answer["timings"]["total_ms"])
+            except ComfyPodError as error:
+                event("job_failed", logging.WARNING, code=error.code, error=str(error)[:500])
+                answer = failure_to_json(error, attempt.timings(), attempt.warnings)
+            return answer
+
+    async def _run(self, job: Mapping[str, Any], attempt: _Attempt) -> dict[str, Any]:
+        request = attempt.accept(JobInput.parse(job.get("input")))
+        workflow = build_workflow(request, self._templates_folder)
+        check_selection(request, workflow)
+        tracker = attempt.track(workflow)
+        interval_seconds = self._settings.progress_interval_seconds
+        async with (
+            ComfyUI.at(self._comfyui_url) as comfyui,
+            ProgressReporter(tracker, job, self._send_progress, interval_seconds),
+        ):
+            output = await self._execute(comfyui, str(job["id"]), request, workflow, attempt)
+        answer = output.to_json()
+        self._check_size(answer)
+        return answer
+
+    async def _execute(
+        self, comfyui: ComfyUI, job_id: str, request: JobInput, workflow: Workflow, attempt: _Attempt
+    ) -> JobOutput:
+        deadline, tracker = attempt.deadline, attempt.track(workflow)
+        async with deadline.enforce("prepare"):
+            worker = await self._worker(comfyui.http)
+            maximum_bytes = self._settings.maximum_input_bytes
+            workflow = await upload_files(comfyui.http, workflow, request.files, job_id, maximum_bytes)
+        tracker.enter("queue")
+        result = await comfyui.run(workflow, deadline, tracker.receive, self._options(request))
+        tracker.enter("deliver")
+        files, texts = select(result, request.outputs)
+        async with deadline.enforce("deliver"):
+            artifacts = await deliver_inline(comfyui.http, workflow, files, self._settings.inline_limit_bytes)
+        return JobOutput(artifacts, texts, tracker.timings(), worker, attempt.warnings)
+
+    def _options(self, request: JobInput) -> PromptOptions:
+        key = request.comfy_org_api_key or self._settings.comfy_org_api_key
+        return PromptOptions(request.progress.previews, key.get_secret_value() if key else None)
+
+    async def _worker(self, http: ComfyUIHTTP) -> WorkerInfo:
+        if self._worker_info is None:
+            system = (await http.system_stats()).get("system") or {}
+            self._worker_info = WorkerInfo(
+                comfyui=str(system.get("comfyui_version", "unknown")),
+                engine="emulator" if system.get("comfypod_emulator") else "comfyui",
+                version=comfypod.__version__,
+            )
+        return self._worker_info
+
+    def _check_size(self, answer: Mapping[str, Any]) -> None:
+        """Refuse an answer that the platform would drop without a word."""
+        size_bytes = len(json.dumps(answer, ensure_ascii=False).encode())
+        if size_bytes > self._settings.inline_limit_bytes:
+            raise OutputTooLarge(size_bytes, self._settings.inline_limit_bytes)
+
+
+class _Attempt:
+    """What is known of a job so far, for the answer of one that fails on the way."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._longest_seconds = settings.job_timeout_seconds
+        self.deadline = Deadline.after(self._longest_seconds)
+        self.warnings: list[str] = []
+        self._tracker: ProgressTracker | None = None
+
+    def accept(self, request: JobInput) -> JobInput:
+        """The request is valid: its deadline counts, and its warnings are told."""
+        self.warnings += request.warnings()
+        if request.timeout_seconds is not None:
+            self.deadline = Deadline.after(min(request.timeout_seconds, self._longest_seconds))
+        return request
+
+    def track(self, workflow: Workflow) -> ProgressTracker:
+        """The job's tracker; the first call makes it."""
+        if self._tracker is None:
+            self._tracker = ProgressTracker(workflow)
+        return self._tracker
+
+    def timings(self) -> Timings:
+        """Where the time went, as far as the job came."""
+        return self._tracker.timings() if self._tracker else Timings()

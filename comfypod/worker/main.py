@@ -1,0 +1,108 @@
+"""The worker as a program: which ComfyUI it uses, and the handler that the SDK is given."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from comfypod import logs
+from comfypod.comfyui.process import ComfyUIProcess, wait_until_ready
+from comfypod.logs import event
+from comfypod.settings import Settings
+from comfypod.worker.handler import Handler
+from comfypod.worker.progress import SendProgress
+
+
+class WorkerApplication:
+    """One worker: a ComfyUI and a handler.
+
+    As a context manager it starts ComfyUI (if it is the worker's own) without waiting for it, and ends it afterwards.
+    Call `wait_until_ready` before the handler is used.
+    """
+
+    def __init__(self, settings: Settings, root: Path) -> None:
+        self.settings = settings
+        self._root = root
+        self._resources = ExitStack()
+        self._process: ComfyUIProcess | None = None
+        self._url = settings.comfyui_url
+
+    @classmethod
+    def from_environment(cls, root: Path) -> WorkerApplication:
+        """The worker of the repository at ``root``, as the environment's settings say.
+
+        Raises:
+            ConfigurationError: a setting is not valid.
+        """
+        settings = Settings.from_environment(os.environ)
+        logs.configure(settings)
+        return cls(settings, root)
+
+    def __enter__(self) -> Self:
+        if self._url is None:
+            self._process = ComfyUIProcess(self._command(), self._root)
+            self._process.start()
+            self._resources.callback(self._process.stop)
+            self._url = self._process.url
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._resources.close()
+
+    def wait_until_ready(self) -> None:
+        """Return when ComfyUI answers.
+
+        Raises:
+            ComfyUIUnavailable: it exited, or did not answer in time.
+        """
+        timeout_seconds = self.settings.comfyui_startup_timeout_seconds
+        if self._process is not None:
+            self._process.wait_until_ready(timeout_seconds)
+        else:
+            wait_until_ready(self._address(), timeout_seconds)
+
+    def handler(self, send_progress: SendProgress | None) -> Handler:
+        """The handler; ``send_progress`` is None where there is no platform to tell."""
+        return Handler(self.settings, self._address(), self._root / "workflows", send_progress)
+
+    def _address(self) -> str:
+        if self._url is None:
+            msg = "use WorkerApplication as a context manager"
+            raise RuntimeError(msg)
+        return self._url
+
+    def _command(self) -> list[str]:
+        """COMFYUI_COMMAND, else the checkout in ``ComfyUI/``, else the built-in engine."""
+        if self.settings.comfyui_command:
+            return shlex.split(self.settings.comfyui_command)
+        checkout = self._root / "ComfyUI" / "main.py"
+        if checkout.is_file():
+            return [_python_of(checkout.parent), str(checkout)]
+        folder = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="comfypod-engine-"))
+        event(
+            "built_in_engine",
+            logging.WARNING,
+            message="No ComfyUI is configured: the built-in engine runs, which draws shapes and is not a model. "
+            "Set COMFYUI_URL or COMFYUI_COMMAND, or place a checkout in ComfyUI/.",
+        )
+        models = str(self._root / "models.toml")
+        engine = [sys.executable, "-m", "comfypod", "emulate", "comfyui"]
+        return [*engine, "--base-directory", folder, "--models", models]
+
+
+def _python_of(checkout: Path) -> str:
+    """The interpreter of the checkout's own virtual environment, if it has one."""
+    for folder in (".venv", "venv"):
+        python = checkout / folder / "bin" / "python"
+        if python.exists():
+            return str(python)
+    return sys.executable

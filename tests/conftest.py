@@ -1,0 +1,65 @@
+"""Fixtures that several test folders share: a ComfyUI to talk to.
+
+With COMFYUI_URL set, the tests that need a ComfyUI run against that one; otherwise against the built-in engine, started
+as a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfypod.child import Child
+from comfypod.comfyui.process import wait_until_ready
+from comfypod.deadline import Deadline
+
+ROOT = Path(__file__).parents[1]
+
+
+def get_json(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 (an address of the tests' own)
+        return json.load(response)
+
+
+@pytest.fixture(scope="session")
+def comfyui_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A ComfyUI that answers."""
+    if url := os.environ.get("COMFYUI_URL"):
+        wait_until_ready(url, 30)
+        yield url.rstrip("/")
+        return
+    folder = tmp_path_factory.mktemp("engine")
+    lines: list[str] = []
+    command = [sys.executable, "-m", "comfypod", "emulate", "comfyui", "--port", "0", "--base-directory", str(folder)]
+    child = Child([*command, "--models", str(ROOT / "models.toml")], on_line=lines.append)
+    try:
+        yield _ready_url(child, lines)
+    finally:
+        child.stop(grace_seconds=5)
+
+
+def _ready_url(child: Child, lines: list[str]) -> str:
+    deadline = Deadline.after(20)
+    while child.exit_code is None and deadline.remaining_seconds:
+        for line in list(lines):
+            if line.startswith("ready "):
+                return line.removeprefix("ready ").strip()
+    pytest.fail("the built-in engine did not start: " + "\n".join(lines))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(comfyui_url: str) -> str:
+    """A checkpoint that the ComfyUI has."""
+    inputs = get_json(f"{comfyui_url}/object_info/CheckpointLoaderSimple")["CheckpointLoaderSimple"]["input"]
+    choices = inputs["required"]["ckpt_name"]
+    names = choices[1]["options"] if choices[0] == "COMBO" else choices[0]
+    if not names:
+        pytest.skip("this ComfyUI has no checkpoint")
+    return str(names[0])
