@@ -1,0 +1,6 @@
+"""``python -m comfypod``."""
+
+from comfypod.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""``comfypod run``: one job from the terminal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from comfypod.cli.display import ProgressDisplay
+from comfypod.cli.local import local_endpoint
+from comfypod.cloud.client import Client, Job
+from comfypod.cloud.endpoint import RUNPOD_URL
+from comfypod.cloud.jobs import JobStatus
+from comfypod.cloud.saving import save_artifacts
+from comfypod.errors import CloudError, ConfigurationError, InvalidJobInput
+
+Check = Callable[[], None]
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it (128 + SIGINT)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Where the job goes, and where its results go."""
+
+    output: Path
+    local: bool
+    endpoint_id: str | None
+    api_key: str | None
+    base_url: str | None
+
+
+def run_command(
+    input_file: Path | None, workflow: str | None, prompt: str | None, parameters: Sequence[str], options: RunOptions
+) -> int:
+    """Run the job and return the exit code; saved paths go to stdout."""
+    job_input = _job_input(input_file, workflow, prompt, parameters)
+    console = Console(stderr=True)
+    try:
+        with _client(options, console) as (client, check):
+            return _follow(client, check, job_input, options.output, console)
+    except KeyboardInterrupt:
+        console.print("Interrupted.")
+        return INTERRUPTED
+
+
+def _follow(client: Client, check: Check, job_input: Mapping[str, Any], folder: Path, console: Console) -> int:
+    job: Job | None = None
+    try:
+        with ProgressDisplay(console) as display:
+
+            def show(status: JobStatus) -> None:
+                check()
+                display.show(status)
+
+            job = client.submit(job_input)
+            output = job.wait(show)
+    except KeyboardInterrupt:
+        if job is not None:
+            console.print(f"Cancelling job {job.id} …")
+            _cancel(job, console)
+        return INTERRUPTED
+    _report(output, console)
+    for path in save_artifacts(output, folder / job.id):
+        print(path)
+    for text in output.get("texts", []):
+        print(text.get("value"))
+    return 0
+
+
+def _cancel(job: Job, console: Console) -> None:
+    try:
+        console.print(f"Job {job.id}: {job.cancel().state}")
+    except CloudError as error:
+        console.print(Text(f"The job could not be cancelled: {error}"))
+
+
+def _report(output: Mapping[str, Any], console: Console) -> None:
+    """Say what the result is worth: its time, its engine, its warnings."""
+    timings = output.get("timings") or {}
+    parts = ", ".join(
+        f"{name.removesuffix('_ms')} {timings[name] / 1000:.2f} s"
+        for name in ("prepare_ms", "queue_ms", "execute_ms", "deliver_ms", "total_ms")
+        if isinstance(timings.get(name), int | float)
+    )
+    console.print(Text(f"Timings: {parts}"))
+    for warning in output.get("warnings", []):
+        console.print(Text(f"Warning: {warning}"))
+    if (output.get("worker") or {}).get("engine") == "emulator":
+        console.print("Made by the built-in engine, which draws shapes; it is not a model.")
+
+
+@contextmanager
+def _client(options: RunOptions, console: Console) -> Iterator[tuple[Client, Check]]:
+    """The client to use, and what to call now and then to learn that waiting has become pointless."""
+    if options.local:
+        with local_endpoint() as local:
+            console.print(Text(f"Starting a local RunPod with one worker (log: {local.log_file})"))
+            with Client(local.endpoint_id, local.api_key, local.base_url()) as client:
+                yield client, local.check
+        return
+    if not options.endpoint_id or not options.api_key:
+        raise ConfigurationError(
+            ["Say where to run: --local, or an endpoint (--endpoint ID and the key in RUNPOD_API_KEY)."]
+        )
+    with Client(options.endpoint_id, options.api_key, options.base_url or RUNPOD_URL) as client:
+        yield client, lambda: None
+
+
+def _job_input(
+    input_file: Path | None, workflow: str | None, prompt: str | None, parameters: Sequence[str]
+) -> dict[str, Any]:
+    """The job's input: the file's, and what the options put over it."""
+    job_input: dict[str, Any] = {}
+    if input_file is not None:
+        document = _read_json(input_file)
+        job_input = document.get("input") if isinstance(document, dict) else None  # type: ignore[assignment]
+        if not isinstance(job_input, dict):
+            raise InvalidJobInput([f'{input_file}: must hold an object such as {{"input": {{"prompt": "a fox"}}}}'])
+    if workflow is not None:
+        job_input["workflow"] = _read_json(Path(workflow)) if workflow.endswith(".json") else workflow
+    if prompt is not None:
+        job_input["prompt"] = prompt
+    if parameters:
+        job_input["parameters"] = {**job_input.get("parameters", {}), **dict(map(_parameter, parameters))}
+    return job_input
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """``NAME=VALUE``; a value that is JSON is taken as such (numbers, true), everything else as a text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InvalidJobInput([f"--set {text!r}: write NAME=VALUE"])
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _read_json(path: Path) -> Any:  # noqa: ANN401
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidJobInput([f"{path}: cannot be read as JSON ({error})"]) from error
