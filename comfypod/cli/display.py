@@ -30,7 +30,7 @@ class ProgressDisplay:
         self._console = console
         self._bar = Progress(
             TextColumn("{task.fields[stage]:<20}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=30, complete_style="cyan", finished_style="green"),
             TaskProgressColumn(),
             TextColumn("{task.fields[message]}"),
             TextColumn("{task.fields[eta]}"),
@@ -56,7 +56,7 @@ class ProgressDisplay:
         stage = _STAGES.get(str(progress.get("stage")), _STATES[status.state])
         message = str(progress.get("message", ""))
         eta_seconds = progress.get("eta_seconds")
-        eta = f"about {eta_seconds:.0f} s left" if isinstance(eta_seconds, int | float) else ""
+        eta = f"{eta_seconds:.0f} s left" if isinstance(eta_seconds, int | float) and eta_seconds >= 0.5 else ""
         value = 1.0 if status.state is JobState.COMPLETED else progress.get("value")
         self._bar.update(
             self._task,

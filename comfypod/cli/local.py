@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import queue
+import re
 import secrets
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from comfypod.child import Child
@@ -19,6 +20,8 @@ READY_PREFIX = "ready "
 EARLY_END = "worker_ended_early"
 """What it logs when a worker was of no use; it then starts another."""
 EARLY_ENDS_ALLOWED = 1
+_ERROR_LINE = re.compile(r"[a-z_]+: ")
+"""How our programs' last word begins: the error's code."""
 START_TIMEOUT_SECONDS = 30.0
 STOP_GRACE_SECONDS = 15.0
 
@@ -31,19 +34,26 @@ class LocalEndpoint:
     def __init__(self, log_file: Path) -> None:
         self.log_file = log_file
         self.api_key = secrets.token_urlsafe(24)
-        self._addresses: queue.Queue[str] = queue.Queue()
+        self._is_ready = threading.Event()
+        self._base_url = ""
         self._early_ends = 0
         log_file.parent.mkdir(parents=True, exist_ok=True)
         self._log = log_file.open("w", encoding="utf-8")
         command = [sys.executable, "-m", "comfypod", "emulate", "runpod", "--port", "0", "--endpoint", self.endpoint_id]
-        environment = {**os.environ, "COMFYPOD_LOCAL_API_KEY": self.api_key, "PYTHONUNBUFFERED": "1"}
+        environment = {
+            "PROGRESS_INTERVAL_SECONDS": "0.2",  # nobody else uses this endpoint, and somebody is watching
+            **os.environ,
+            "COMFYPOD_LOCAL_API_KEY": self.api_key,
+            "PYTHONUNBUFFERED": "1",
+        }
         self._child = Child(command, on_line=self._on_line, environment=environment)
 
     def _on_line(self, line: str) -> None:
         self._log.write(line + "\n")
         self._log.flush()
         if line.startswith(READY_PREFIX):
-            self._addresses.put(line.removeprefix(READY_PREFIX).strip())
+            self._base_url = line.removeprefix(READY_PREFIX).strip()
+            self._is_ready.set()
         elif EARLY_END in line:
             self._early_ends += 1
 
@@ -55,8 +65,8 @@ class LocalEndpoint:
         """
         deadline = Deadline.after(START_TIMEOUT_SECONDS)
         while self._child.exit_code is None and deadline.remaining_seconds > 0:
-            with suppress(queue.Empty):
-                return self._addresses.get(timeout=0.1)
+            if self._is_ready.wait(timeout=0.1):
+                return self._base_url
         raise self._failure("the local RunPod did not start")
 
     def check(self) -> None:
@@ -65,10 +75,9 @@ class LocalEndpoint:
             raise self._failure("its worker does not start")
 
     def _failure(self, cause: str) -> CloudUnavailable:
-        lines = [line for line in self._child.last_lines if EARLY_END not in line]
-        return CloudUnavailable(
-            "The local RunPod", f"{cause} ({lines[-1] if lines else 'no output'}); see {self.log_file}"
-        )
+        reasons = [line for line in self._child.last_lines if _ERROR_LINE.match(line)]
+        reason = reasons[-1] if reasons else "it gave no reason"
+        return CloudUnavailable("The local RunPod", f"{cause} ({reason}); see {self.log_file}")
 
     def stop(self) -> None:
         """Stop it, its worker, and the worker's ComfyUI."""

@@ -90,9 +90,9 @@ def _report(output: Mapping[str, Any], console: Console) -> None:
         for name in ("prepare_ms", "queue_ms", "execute_ms", "deliver_ms", "total_ms")
         if isinstance(timings.get(name), int | float)
     )
-    console.print(Text(f"Timings: {parts}"))
+    console.print(Text(f"Timings: {parts}"), soft_wrap=True)
     for warning in output.get("warnings", []):
-        console.print(Text(f"Warning: {warning}"))
+        console.print(Text(f"Warning: {warning}"), soft_wrap=True)
     if (output.get("worker") or {}).get("engine") == "emulator":
         console.print("Made by the built-in engine, which draws shapes; it is not a model.")
 

@@ -1,0 +1,125 @@
+"""What may be sent to an emulated RunPod endpoint: the limits, the body of /run and /runsync, and strict JSON. Pure.
+
+Facts come from RunPod's documentation (docs.runpod.io, "Send API requests" and "Operation reference").
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, Self
+
+_DAY_SECONDS = 86_400.0
+
+
+class InvalidRequest(Exception):
+    """The platform answers HTTP 400; the message says what is wrong and what is allowed."""
+
+
+class NotEmulated(Exception):
+    """The real platform has this, the emulator does not yet: HTTP 501."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the platform allows, in bytes and seconds; the defaults are RunPod's.
+
+    A megabyte is read as 1,000,000 bytes: the documentation does not say which it means, and this is the stricter.
+    """
+
+    run_bytes: int = 10_000_000
+    runsync_bytes: int = 20_000_000
+    run_retention_seconds: float = 30 * 60.0
+    runsync_retention_seconds: float = 60.0
+    execution_seconds: float = 600.0
+    minimum_execution_seconds: float = 5.0
+    ttl_seconds: float = _DAY_SECONDS
+    minimum_ttl_seconds: float = 10.0
+    maximum_policy_seconds: float = 7 * _DAY_SECONDS
+    # A job that no ping names for this long is lost. Not documented; 40 s were seen in a live capture.
+    lost_job_seconds: float = 40.0
+    # A worker that neither polls nor pings for this long is forgotten.
+    silent_worker_seconds: float = 30.0
+
+    def bytes_of(self, *, sync: bool) -> int:
+        """The largest body of a request, and of a result."""
+        return self.runsync_bytes if sync else self.run_bytes
+
+    def ttl(self, milliseconds: object) -> float:
+        """A valid time to live in seconds.
+
+        Raises:
+            InvalidRequest: it is no number, or outside the documented range.
+        """
+        return _seconds("ttl", milliseconds, self.minimum_ttl_seconds, self.maximum_policy_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """The body of /run and /runsync."""
+
+    input: Any
+    execution_seconds: float
+    ttl_seconds: float
+    s3_config: Any = None
+
+    @classmethod
+    def parse(cls, document: dict[str, Any], limits: Limits) -> Self:
+        """Read a decoded body.
+
+        Raises:
+            InvalidRequest: there is no input, or a policy is outside its documented range.
+            NotEmulated: it asks for a webhook.
+        """
+        if document.get("input") is None:
+            raise InvalidRequest('The body has no "input".')
+        for name in ("webhook", "webhookV2"):
+            if document.get(name):
+                raise NotEmulated(f'"{name}" is not emulated yet: nothing would be sent to it. Poll /status instead.')
+        policy = document.get("policy") or {}
+        if not isinstance(policy, dict):
+            raise InvalidRequest('"policy" must be an object.')
+        execution, ttl = policy.get("executionTimeout"), policy.get("ttl")
+        shortest, longest = limits.minimum_execution_seconds, limits.maximum_policy_seconds
+        return cls(
+            document["input"],
+            limits.execution_seconds
+            if execution is None
+            else _seconds("policy.executionTimeout", execution, shortest, longest),
+            limits.ttl_seconds if ttl is None else limits.ttl(ttl),
+            document.get("s3Config"),
+        )
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """Decode a JSON object, strictly: no NaN, no Infinity, no number that becomes infinite.
+
+    Raises:
+        InvalidRequest: it is not that, or nested too deeply.
+    """
+    try:
+        document = json.loads(raw, parse_constant=_refuse_constant, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidRequest("The body must be a JSON object.")
+    return document
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise ValueError(f"{text} is too large")
+    return value
+
+
+def _seconds(name: str, milliseconds: object, shortest: float, longest: float) -> float:
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
+        raise InvalidRequest(f'"{name}" must be a number of milliseconds.')
+    if not shortest <= milliseconds / 1000 <= longest:
+        raise InvalidRequest(f'"{name}" must be from {shortest * 1000:.0f} to {longest * 1000:.0f} ms.')
+    return milliseconds / 1000
