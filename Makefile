@@ -35,5 +35,17 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $(READY)
 
+# Pins every version anew, for all supported versions of Python at once; the comments at the top of the files stay.
+COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-header --no-annotate \
+	--no-emit-index-url --upgrade
+lock: $(READY)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
+	@mkdir -p build
+	@$(COMPILE) --extra worker --output-file build/worker.txt
+	@$(COMPILE) --extra worker --extra emulator --extra dev --constraint build/worker.txt --output-file build/all.txt
+	@{ grep '^#' requirements.txt; cat build/worker.txt; } > build/requirements.txt
+	@{ grep -E '^(#|-r )' requirements-dev.txt; grep -vxFf build/worker.txt build/all.txt; } > build/requirements-dev.txt
+	@mv build/requirements.txt build/requirements-dev.txt .
+
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache outputs build dist

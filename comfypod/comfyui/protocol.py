@@ -3,7 +3,7 @@
 Facts are from ComfyUI 0.3.64 and 0.8.0 (``server.py``, ``execution.py``, ``protocol.py``) as observed on the wire.
 
 The websocket is a hint and the source of progress; the truth about a prompt's end is the queue and the history, asked
-in that order (a prompt leaves the queue and enters the history in one step: ``execution.py``, ``PromptQueue.task_done``).
+in that order: a prompt leaves the queue and enters the history in one step (``execution.py``, ``task_done``).
 """
 
 from __future__ import annotations

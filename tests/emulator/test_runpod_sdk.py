@@ -31,7 +31,7 @@ import runpod
 
 async def handler(job):
     request = job["input"]
-    note = pathlib.Path(request.get("note", "unused"))
+    note = pathlib.Path(request.get("note", os.devnull))
     match request["do"]:
         case "echo":
             return {"text": request["text"], "worker": os.environ["RUNPOD_POD_ID"]}

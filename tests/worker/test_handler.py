@@ -51,11 +51,11 @@ def save_color(color: int, size: int = 64) -> dict[str, Any]:
     }
 
 
-def long_sampling(checkpoint: str) -> dict[str, Any]:
-    # A seed of its own, so that no cached result ends it at once. An interrupt takes effect after a step, so a step must
-    # be short: a real model on a CPU needs 0.1 s for one of 128 pixels.
+def sampling(checkpoint: str, steps: int) -> dict[str, Any]:
+    # A seed of its own, so that no cached result ends it at once. An interrupt takes effect after a step, so a step
+    # must be short: a real model on a CPU needs 0.1 s for one of 128 pixels.
     seed, size = uuid.uuid4().int % 2**32, 128 if "COMFYUI_URL" in os.environ else 512
-    parameters = {"checkpoint": checkpoint, "steps": 100, "width": size, "height": size, "seed": seed}
+    parameters = {"checkpoint": checkpoint, "steps": steps, "width": size, "height": size, "seed": seed}
     return {"workflow": "text_to_image", "prompt": "a red circle on blue", "parameters": parameters}
 
 
@@ -233,19 +233,18 @@ async def test_progress_is_ordered_and_goes_through_every_stage(comfyui_url: str
     async def send(_: Mapping[str, Any], value: Mapping[str, Any]) -> None:
         updates.append(value)
 
-    parameters = {"checkpoint": checkpoint, "steps": 8, "width": 256, "height": 256, "seed": uuid.uuid4().int % 2**32}
-    request = job(prompt="a red circle on blue", parameters=parameters, progress={"previews": True})
+    request = job(**sampling(checkpoint, steps=40), progress={"previews": True})
     answer = await make_handler(comfyui_url, send)(request)
     assert answer["status"] == "success"
     assert [update["sequence"] for update in updates] == list(range(1, len(updates) + 1))
     values = [update["value"] for update in updates]
     assert values == sorted(values)
     assert 0 <= values[0] <= values[-1] <= 1
-    sampling = [update for update in updates if update.get("current_node_class") == "KSampler" and update.get("step")]
-    assert sampling
-    assert sampling[-1]["steps"] == 8
-    assert sampling[-1]["nodes_total"] == 7
-    assert sampling[-1]["eta_seconds"] >= 0
+    steps = [update for update in updates if update.get("current_node_class") == "KSampler" and update.get("step")]
+    assert steps
+    assert steps[-1]["steps"] == 40
+    assert steps[-1]["nodes_total"] == 7
+    assert steps[-1]["eta_seconds"] >= 0
     if answer["worker"]["engine"] == "emulator":  # ComfyUI before 0.8 has no previews per prompt
         assert any(update.get("preview", {}).get("content_type") == "image/jpeg" for update in updates)
 
@@ -258,7 +257,7 @@ async def test_a_cancelled_job_leaves_the_gpu_within_a_second_and_returns_nothin
     async def send(_: Mapping[str, Any], value: Mapping[str, Any]) -> None:
         updates.append(value)
 
-    task = asyncio.create_task(make_handler(comfyui_url, send)(job(**long_sampling(checkpoint))))
+    task = asyncio.create_task(make_handler(comfyui_url, send)(job(**sampling(checkpoint, steps=100))))
     await wait_until_sampling(updates)
     assert (await queue_of(comfyui_url))["queue_running"]
     task.cancel()
@@ -275,7 +274,7 @@ async def test_a_job_cancelled_while_it_waits_leaves_the_queue_and_not_the_runni
     async def send(_: Mapping[str, Any], value: Mapping[str, Any]) -> None:
         updates.append(value)
 
-    running = asyncio.create_task(make_handler(comfyui_url, send)(job(**long_sampling(checkpoint))))
+    running = asyncio.create_task(make_handler(comfyui_url, send)(job(**sampling(checkpoint, steps=100))))
     await wait_until_sampling(updates)
     waiting = asyncio.create_task(make_handler(comfyui_url)(job(workflow=save_color(5))))
     async with asyncio.timeout(5):
@@ -294,7 +293,7 @@ async def test_a_job_cancelled_while_it_waits_leaves_the_queue_and_not_the_runni
 async def test_a_job_over_its_deadline_is_stopped_and_says_so(
     handler: Handler, comfyui_url: str, checkpoint: str
 ) -> None:
-    answer = await handler(job(**long_sampling(checkpoint), timeout_seconds=0.5))
+    answer = await handler(job(**sampling(checkpoint, steps=100), timeout_seconds=0.5))
     assert (answer["status"], answer["code"], answer["images"]) == ("timeout", "deadline_exceeded", None)
     assert "0.5 s" in answer["error"]
     assert await wait_until_idle(comfyui_url, 5) < 1
