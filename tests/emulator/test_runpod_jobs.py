@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from comfypod.emulator.runpod_jobs import LOST_JOB_ERROR, EndpointJobs, JobState, UnknownJob
-from comfypod.emulator.runpod_requests import InvalidRequest, JobRequest, Limits, NotEmulated, parse_object
+from comfypod.emulator.platform.jobs import LOST_JOB_ERROR, EndpointJobs, JobState, UnknownJob
+from comfypod.emulator.platform.requests import InvalidRequest, JobRequest, Limits, NotEmulated, parse_object
 
 
 class Clock:

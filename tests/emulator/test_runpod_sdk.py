@@ -19,8 +19,8 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from comfypod.emulator.platform.requests import Limits
 from comfypod.emulator.runpod import RunPodEmulator
-from comfypod.emulator.runpod_requests import Limits
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

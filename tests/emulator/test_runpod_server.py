@@ -18,8 +18,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from comfypod.emulator.platform.requests import Limits
 from comfypod.emulator.runpod import RunPodEmulator
-from comfypod.emulator.runpod_requests import Limits
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded", "charset": "utf-8"}
 

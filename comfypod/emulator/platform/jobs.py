@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from comfypod.emulator.runpod_requests import JobRequest, Limits
+from comfypod.emulator.platform.requests import JobRequest, Limits
 
 Document = dict[str, Any]
 

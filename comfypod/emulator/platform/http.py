@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from comfypod.emulator.runpod_jobs import Document, UnknownJob
-from comfypod.emulator.runpod_requests import InvalidRequest, NotEmulated
+from comfypod.emulator.platform.jobs import Document, UnknownJob
+from comfypod.emulator.platform.requests import InvalidRequest, NotEmulated
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

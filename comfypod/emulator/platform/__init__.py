@@ -1,0 +1,1 @@
+"""What the local RunPod is made of: its jobs, its routes, its worker processes."""
