@@ -1,0 +1,142 @@
+"""Which ComfyUI the worker takes, and how its process starts, fails to start, and ends."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+import sys
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from comfypod.comfyui.process import ComfyUIProcess
+from comfypod.errors import ComfyUIUnavailable, ConfigurationError
+from comfypod.settings import Settings
+from comfypod.worker.main import WorkerApplication
+
+# As much of a ComfyUI as a start needs: it takes --listen and --port, and answers every GET.
+SERVER = """
+import argparse, http.server
+parser = argparse.ArgumentParser()
+parser.add_argument("--listen", default="127.0.0.1")
+parser.add_argument("--port", type=int)
+arguments, _ = parser.parse_known_args()
+
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+print("serving", flush=True)
+http.server.ThreadingHTTPServer((arguments.listen, arguments.port), Answer).serve_forever()
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Path:
+    path = tmp_path / "server.py"
+    path.write_text(SERVER, encoding="utf-8")
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(url: str) -> bool:
+    with urllib.request.urlopen(f"{url}/queue", timeout=5) as response:  # noqa: S310
+        return bool(response.status == 200)
+
+
+def test_a_command_gets_a_free_port_and_ends_with_the_worker(server: Path, tmp_path: Path) -> None:
+    process = ComfyUIProcess([sys.executable, str(server)], tmp_path)
+    process.start()
+    process.wait_until_ready(10)
+    assert answers(process.url)
+    process.stop()
+    with pytest.raises(OSError, match="refused"):
+        answers(process.url)
+
+
+@pytest.mark.parametrize("form", ["--port {}", "--port={}"])
+def test_a_command_keeps_its_own_port(server: Path, tmp_path: Path, form: str) -> None:
+    port = free_port()
+    process = ComfyUIProcess([sys.executable, str(server), *form.format(port).split()], tmp_path)
+    assert process.url == f"http://127.0.0.1:{port}"
+    process.start()
+    process.wait_until_ready(10)
+    process.stop()
+
+
+@pytest.mark.parametrize("arguments", [["--port"], ["--port", "high"], ["--port=x"]])
+def test_a_port_that_is_none_is_refused(arguments: list[str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="is not a port"):
+        ComfyUIProcess(["python", *arguments], tmp_path)
+
+
+def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be started"):
+        ComfyUIProcess(["/no/such/program"], tmp_path).start()
+
+
+def test_a_process_that_exits_is_told_with_its_code_and_last_words(tmp_path: Path) -> None:
+    process = ComfyUIProcess([sys.executable, "-c", "print('no kernel image for this GPU'); exit(3)"], tmp_path)
+    process.start()
+    with pytest.raises(ComfyUIUnavailable) as caught:
+        process.wait_until_ready(10)
+    process.stop()
+    assert caught.value.exit_code == 3
+    assert "exited with code 3" in str(caught.value)
+    assert "no kernel image for this GPU" in str(caught.value)
+
+
+def test_a_process_that_never_answers_is_told_in_time_and_ended(tmp_path: Path) -> None:
+    process = ComfyUIProcess(
+        [sys.executable, "-c", "import time; print('loading', flush=True); time.sleep(600)"], tmp_path
+    )
+    process.start()
+    children = psutil.Process().children()
+    with pytest.raises(ComfyUIUnavailable, match=r"within 0\.3 s"):
+        process.wait_until_ready(0.3)
+    process.stop()
+    assert not any(child.is_running() for child in children)
+
+
+def application(root: Path, **environment: str) -> WorkerApplication:
+    return WorkerApplication(Settings.from_environment(environment), root)
+
+
+def test_a_url_comes_first_and_starts_nothing(tmp_path: Path) -> None:
+    before = psutil.Process().children()
+    with application(tmp_path, COMFYUI_URL="http://127.0.0.1:9", COMFYUI_COMMAND="false") as worker:
+        assert psutil.Process().children() == before
+        assert worker.settings.comfyui_url == "http://127.0.0.1:9"
+
+
+def test_a_command_comes_before_a_checkout(server: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ComfyUI").mkdir()
+    (tmp_path / "ComfyUI" / "main.py").write_text("raise SystemExit(9)", encoding="utf-8")
+    with application(tmp_path, COMFYUI_COMMAND=shlex.join([sys.executable, str(server)])) as worker:
+        worker.wait_until_ready()
+    assert "comfyui | serving" in capfd.readouterr().err
+
+
+def test_a_checkout_is_started(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "ComfyUI").mkdir()
+    (tmp_path / "ComfyUI" / "main.py").write_text(SERVER, encoding="utf-8")
+    with application(tmp_path) as worker:
+        worker.wait_until_ready()
+    assert "comfyui | serving" in capfd.readouterr().err
+
+
+def test_without_any_the_built_in_engine_runs_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "models.toml").write_text("", encoding="utf-8")
+    with application(tmp_path) as worker:
+        worker.wait_until_ready()
+    (record,) = [record for record in caplog.records if record.getMessage() == "built_in_engine"]
+    assert record.levelname == "WARNING"
