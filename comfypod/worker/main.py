@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -86,7 +87,7 @@ class WorkerApplication:
             return shlex.split(self.settings.comfyui_command)
         checkout = self._root / "ComfyUI" / "main.py"
         if checkout.is_file():
-            return [_python_of(checkout.parent), str(checkout)]
+            return [_python_of(checkout.parent), str(checkout), *_device_flags()]
         folder = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="comfypod-engine-"))
         event(
             "built_in_engine",
@@ -97,6 +98,12 @@ class WorkerApplication:
         models = str(self._root / "models.toml")
         engine = [sys.executable, "-m", "comfypod", "emulate", "comfyui"]
         return [*engine, "--base-directory", folder, "--models", models]
+
+
+def _device_flags() -> list[str]:
+    """``--cpu`` where there is no GPU: without it ComfyUI does not start there."""
+    has_gpu = sys.platform == "darwin" or shutil.which("nvidia-smi") or Path("/dev/kfd").exists()  # kfd: AMD's driver
+    return [] if has_gpu else ["--cpu"]
 
 
 def _python_of(checkout: Path) -> str:

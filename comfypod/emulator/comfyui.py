@@ -1,0 +1,180 @@
+"""The built-in ComfyUI engine: a server that behaves like ComfyUI 0.8.0 and needs neither a GPU nor a model file.
+
+It is for development and tests. Its protocol is taken from recordings of ComfyUI; its pictures come from the small
+procedural sampler in `comfypod.emulator.nodes`. ``/system_stats`` says ``comfypod_emulator: true``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from aiohttp import web
+
+from comfypod.emulator.engine.catalog import FileCatalog
+from comfypod.emulator.engine.execution import PREVIEW_METHODS, Executor
+from comfypod.emulator.engine.file_routes import FileRoutes
+from comfypod.emulator.engine.files import Folders
+from comfypod.emulator.engine.http import answer_refusals, refuse_foreign_origins
+from comfypod.emulator.engine.information import describe_class, features, system_stats
+from comfypod.emulator.engine.prompt_routes import PromptRoutes
+from comfypod.emulator.engine.queue import History, PromptQueue
+from comfypod.emulator.engine.sockets import SocketHub
+from comfypod.emulator.engine.worker import PromptWorker
+from comfypod.emulator.nodes import NODE_CLASSES
+from comfypod.emulator.nodes.base import NodeClass
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_BODY_BYTES = 100 * 1024**2
+SHUTDOWN_TIMEOUT_SECONDS = 5.0
+GREETING = "This is the built-in engine of comfypod. It speaks ComfyUI's protocol and has no user interface.\n"
+
+
+class ComfyUIEmulator:
+    """One server. `start` it, use `url`, `stop` it; it cannot be started again.
+
+    Files lie under ``base_directory``: ``input``, ``output``, ``temp`` (emptied at start and stop) and ``models``.
+    """
+
+    def __init__(
+        self,
+        base_directory: Path,
+        *,
+        node_classes: Mapping[str, NodeClass] = NODE_CLASSES,
+        models_file: Path | None = None,
+        preview_method: str = "none",
+        maximum_body_bytes: int = DEFAULT_BODY_BYTES,
+    ) -> None:
+        """Prepare a server.
+
+        Args:
+            base_directory: where its files lie; made if missing.
+            node_classes: the node classes it offers, by name.
+            models_file: a ``models.toml`` whose models it pretends to have.
+            preview_method: the default for prompts that name none: none, auto, latent2rgb or taesd (all but the first
+                mean the same here).
+            maximum_body_bytes: larger requests get 413.
+
+        Raises:
+            ValueError: there is no such preview method, or ``models_file`` is not TOML.
+            TypeError: ``models_file`` has another structure than ``[[model]]`` tables.
+            OSError: ``models_file`` cannot be read.
+        """
+        if preview_method not in PREVIEW_METHODS:
+            raise ValueError(f"Preview method {preview_method!r} is none of {', '.join(PREVIEW_METHODS)}.")
+        self._node_classes = node_classes
+        self._features = features(maximum_body_bytes)
+        self._folders = Folders.below(base_directory)
+        self._catalog = FileCatalog(self._folders, self._folders.input.parent / "models", models_file)
+        self._history = History()
+        self._hub = SocketHub(self._features, self._remaining, self._current_node)
+        self._queue = PromptQueue(self._history, self._hub.publish_status)
+        self._executor = Executor(node_classes, self._catalog, self._folders, self._hub, preview_method)
+        self._worker = PromptWorker(self._queue, self._executor)
+        self._runner = web.AppRunner(
+            self._application(maximum_body_bytes), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS
+        )
+        self._url = ""
+
+    @property
+    def url(self) -> str:
+        """The base address, such as ``http://127.0.0.1:8188``; empty before `start`."""
+        return self._url
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
+        """Listen, and run what is submitted. Port 0 takes a free one.
+
+        Raises:
+            OSError: the port is taken, or the base directory cannot be written.
+        """
+        await asyncio.to_thread(self._folders.prepare)
+        await self._hub.start()
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port)
+        try:
+            await site.start()
+        except OSError:
+            await self._hub.stop()
+            await self._runner.cleanup()
+            raise
+        self._url = f"http://{host}:{self._runner.addresses[0][1]}"
+        self._worker.start()
+        logger.info("The built-in engine listens on %s", self._url)
+
+    async def stop(self) -> None:
+        """Interrupt what runs, close every connection and empty the temporary folder."""
+        stopped = await asyncio.to_thread(self._worker.stop, SHUTDOWN_TIMEOUT_SECONDS)
+        if not stopped:
+            logger.warning("A node did not stop within %s s; its thread is left behind", SHUTDOWN_TIMEOUT_SECONDS)
+        await self._hub.stop()
+        await self._runner.cleanup()
+        await asyncio.to_thread(self._folders.remove_temporary)
+
+    def _remaining(self) -> int:
+        return self._queue.remaining()
+
+    def _current_node(self, client_id: str) -> str | None:
+        return self._executor.current_node(client_id)
+
+    def _application(self, maximum_body_bytes: int) -> web.Application:
+        application = web.Application(
+            client_max_size=maximum_body_bytes, middlewares=[refuse_foreign_origins, answer_refusals]
+        )
+        prompts = PromptRoutes(self._queue, self._history, self._executor)
+        routes = [*prompts.routes(), *FileRoutes(self._folders).routes(), *self._routes()]
+        application.add_routes(routes)
+        application.add_routes([web.route(route.method, f"/api{route.path}", route.handler) for route in routes])
+        # As ComfyUI's static route does, this makes an unknown GET a 404 and any other unknown method a 405.
+        application.router.add_get("/{tail:.*}", _not_found)
+        return application
+
+    def _routes(self) -> list[web.RouteDef]:
+        return [
+            web.get("/", self._greet),
+            web.get("/ws", self._hub.serve),
+            web.get("/object_info", self._describe_all),
+            web.get("/object_info/{node_class}", self._describe_one),
+            web.get("/system_stats", self._show_statistics),
+            web.get("/features", self._show_features),
+            web.get("/embeddings", self._list_embeddings),
+            web.get("/models", self._list_model_folders),
+            web.get("/models/{folder}", self._list_models),
+        ]
+
+    async def _greet(self, _request: web.Request) -> web.Response:
+        return web.Response(text=GREETING)
+
+    async def _describe_all(self, _request: web.Request) -> web.Response:
+        described = {name: describe_class(each, self._catalog) for name, each in self._node_classes.items()}
+        return web.json_response(described)
+
+    async def _describe_one(self, request: web.Request) -> web.Response:
+        name = request.match_info["node_class"]
+        node_class = self._node_classes.get(name)
+        return web.json_response({} if node_class is None else {name: describe_class(node_class, self._catalog)})
+
+    async def _show_statistics(self, _request: web.Request) -> web.Response:
+        return web.json_response(system_stats(sys.argv))
+
+    async def _show_features(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._features)
+
+    async def _list_embeddings(self, _request: web.Request) -> web.Response:
+        return web.json_response([Path(name).with_suffix("").as_posix() for name in self._catalog.models("embeddings")])
+
+    async def _list_model_folders(self, _request: web.Request) -> web.Response:
+        return web.json_response(self._catalog.model_folders())
+
+    async def _list_models(self, request: web.Request) -> web.Response:
+        folder = request.match_info["folder"]
+        if folder not in self._catalog.model_folders():
+            return web.Response(status=404)
+        return web.json_response(self._catalog.models(folder))
+
+
+async def _not_found(_request: web.Request) -> web.Response:
+    return web.Response(status=404, content_type="application/octet-stream")
