@@ -263,7 +263,7 @@ def _posterior(codes: FloatArray, latent: FloatArray, sigma: float, evidence: Fl
     logarithms = -_squared_distances(codes, latent) / np.float32(2 * sigma**2)
     if evidence is not None:
         logarithms = logarithms + evidence
-    weights = np.exp(logarithms - logarithms.max())
+    weights = np.exp(logarithms - np.max(logarithms))
     return np.asarray(weights / weights.sum())
 
 
