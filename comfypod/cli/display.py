@@ -23,6 +23,11 @@ _STATES = {
 }
 
 
+def printable(text: str) -> str:
+    """``text`` without control characters: what comes from elsewhere must not steer the terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 class ProgressDisplay:
     """A bar with stage, node, step, percent and ETA; where there is no terminal, a line for every change."""
 
@@ -32,7 +37,7 @@ class ProgressDisplay:
             TextColumn("{task.fields[stage]:<20}"),
             BarColumn(bar_width=30, complete_style="cyan", finished_style="green"),
             TaskProgressColumn(),
-            TextColumn("{task.fields[message]}"),
+            TextColumn("{task.fields[message]}", markup=False),  # what a worker sends is no markup
             TextColumn("{task.fields[eta]}"),
             TimeElapsedColumn(),
             console=console,
@@ -54,7 +59,7 @@ class ProgressDisplay:
         """Show where the job stands."""
         progress = status.progress or {}
         stage = _STAGES.get(str(progress.get("stage")), _STATES[status.state])
-        message = str(progress.get("message", ""))
+        message = printable(str(progress.get("message", "")))
         eta_seconds = progress.get("eta_seconds")
         eta = f"{eta_seconds:.0f} s left" if isinstance(eta_seconds, int | float) and eta_seconds >= 0.5 else ""
         value = 1.0 if status.state is JobState.COMPLETED else progress.get("value")
@@ -73,4 +78,4 @@ class ProgressDisplay:
         line = "  ".join(part for part in (f"{stage:<20}", percent, message, eta) if part).rstrip()
         if line != self._last_line:
             self._last_line = line
-            self._console.print(Text(line))  # a Text: what a worker sends is no markup
+            self._console.print(Text(line))

@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
-from comfypod.errors import ComfyPodError
+from comfypod.cli.display import printable
+from comfypod.errors import ComfyPodError, ConfigurationError
+
+_EMULATORS_LIBRARIES = ("aiohttp", "numpy", "PIL")
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 emulate = typer.Typer(no_args_is_help=True, help="Servers that behave like the real ones, on this machine.")
@@ -20,8 +23,17 @@ def main() -> None:
     try:
         app()
     except ComfyPodError as error:
-        print(f"{error.code}: {error}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(_last_word(error))
+    except ModuleNotFoundError as error:
+        if error.name not in _EMULATORS_LIBRARIES:
+            raise
+        missing = f"This command needs {error.name}: pip install 'comfypod[emulator]'."
+        sys.exit(_last_word(ConfigurationError([missing])))
+
+
+def _last_word(error: ComfyPodError) -> int:
+    print(f"{error.code}: {printable(str(error))}", file=sys.stderr)
+    return 1
 
 
 @app.command()

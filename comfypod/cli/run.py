@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from comfypod.cli.display import ProgressDisplay
+from comfypod.cli.display import ProgressDisplay, printable
 from comfypod.cli.local import local_endpoint
 from comfypod.cloud.client import Client, Job
 from comfypod.cloud.endpoint import RUNPOD_URL
@@ -92,7 +92,7 @@ def _report(output: Mapping[str, Any], console: Console) -> None:
     )
     console.print(Text(f"Timings: {parts}"), soft_wrap=True)
     for warning in output.get("warnings", []):
-        console.print(Text(f"Warning: {warning}"), soft_wrap=True)
+        console.print(Text(printable(f"Warning: {warning}")), soft_wrap=True)
     if (output.get("worker") or {}).get("engine") == "emulator":
         console.print("Made by the built-in engine, which draws shapes; it is not a model.")
 

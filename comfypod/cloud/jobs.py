@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from comfypod.errors import JobCancelled, JobFailed, JobTimedOut, ProtocolViolation
+
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
+"""What RunPod's own tools accept as a job id; it becomes part of addresses and of folder names."""
 
 
 class JobState(StrEnum):
@@ -45,13 +49,14 @@ class JobStatus:
         """Read an answer.
 
         Raises:
-            ProtocolViolation: it has no id, or a state that is not known.
+            ProtocolViolation: it has no plain id, or a state that is not known.
         """
         state = str(document.get("status")) if isinstance(document, dict) else ""
-        if state not in JobState.__members__ or not isinstance(document.get("id"), str):
+        job_id = str(document.get("id", "")) if isinstance(document, dict) else ""
+        if state not in JobState.__members__ or not _PLAIN_ID.fullmatch(job_id):
             raise ProtocolViolation("RunPod", str(document)[:200])
         return cls(
-            id=document["id"],
+            id=job_id,
             state=JobState(state),
             output=document.get("output"),
             error=document.get("error"),

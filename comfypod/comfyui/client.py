@@ -126,12 +126,11 @@ class _PromptRun:
         try:
             node_errors = await self._http.submit_prompt(body)
         except PromptRejected:
-            self._ended = True
+            self._submitted = False
             raise
         except ComfyUIUnavailable:
             # The answer is lost, the prompt perhaps not.
             if self._session.prompt_id not in await self._http.queued_ids() and not await self._history():
-                self._ended = True
                 raise
             return
         event("prompt_submitted", prompt_id=self._session.prompt_id, nodes=len(self._session.workflow.nodes))

@@ -12,9 +12,11 @@ import aiohttp
 from comfypod.comfyui.protocol import OutputFile
 from comfypod.errors import ComfyUIUnavailable, PromptRejected, ProtocolViolation
 
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
+
 
 class ComfyUIHTTP:
-    """The calls of one ComfyUI at ``url``; ``timeout_seconds`` bounds each of them.
+    """The calls of one ComfyUI at ``url``; ``timeout_seconds`` bounds each of them, but `submit_prompt`.
 
     Use it as an async context manager. All methods raise `ComfyUIUnavailable` when ComfyUI does not answer in time, and
     `ProtocolViolation` when it answers something else than its protocol allows.
@@ -36,10 +38,12 @@ class ComfyUIHTTP:
     async def submit_prompt(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Queue a prompt and return the ``node_errors`` of outputs that ComfyUI will leave out.
 
+        It has no timeout of its own, since validation may look through large folders: call it under a deadline.
+
         Raises:
             PromptRejected: ComfyUI refused all of it.
         """
-        async with self._request("POST", "/prompt", "submit", json=body) as response:
+        async with self._request("POST", "/prompt", "submit", json=body, timeout=_NO_TIMEOUT) as response:
             if response.status >= 500:
                 # What its validation did not expect, for example a node that is null: its answer says nothing more.
                 error = {"message": "ComfyUI's validation failed on it", "details": f"HTTP {response.status}"}

@@ -17,7 +17,7 @@ __all__ = ["ClientConnection", "ConnectionClosed", "connect"]
 
 
 @asynccontextmanager
-async def connect(url: str, client_id: str, timeout_seconds: float = 10.0) -> AsyncIterator[ClientConnection]:
+async def connect(url: str, client_id: str, timeout_seconds: float = 30.0) -> AsyncIterator[ClientConnection]:
     """A socket for ``client_id`` at ComfyUI's HTTP address ``url``.
 
     Read it without pause: one slow reader holds up ComfyUI's messages to everybody. Keep one socket per client id: when

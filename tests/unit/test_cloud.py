@@ -57,7 +57,10 @@ def test_a_job_without_a_result_raises(document: dict[str, Any], error: type[Exc
         JobStatus.parse({"id": "a", **document}).result()
 
 
-@pytest.mark.parametrize("document", [None, [], {}, {"id": "a", "status": "DANCING"}, {"status": "FAILED"}])
+@pytest.mark.parametrize(
+    "document",
+    [None, [], {}, {"id": "a", "status": "DANCING"}, {"status": "FAILED"}, {"id": "../../a", "status": "FAILED"}],
+)
 def test_an_answer_that_is_none_is_told(document: Any) -> None:
     with pytest.raises(ProtocolViolation):
         JobStatus.parse(document)

@@ -4,88 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import io
 import json
 import os
-import time
-import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 from PIL import Image
+from worker_jobs import decoded, job, make_handler, queue_of, sampling, save_color, wait_until_idle, wait_until_sampling
 
-from comfypod.settings import Settings
 from comfypod.worker.handler import Handler
-
-ROOT = Path(__file__).parents[2]
-
-
-def make_handler(comfyui_url: str, send_progress: Any = None, **settings: str) -> Handler:
-    environment = {"PROGRESS_INTERVAL_SECONDS": "0.1", **{name.upper(): value for name, value in settings.items()}}
-    return Handler(Settings.from_environment(environment), comfyui_url, ROOT / "workflows", send_progress)
 
 
 @pytest.fixture
 def handler(comfyui_url: str) -> Handler:
     return make_handler(comfyui_url)
-
-
-def job(**job_input: Any) -> dict[str, Any]:
-    return {"id": f"test-{uuid.uuid4()}-u1", "input": job_input}
-
-
-def save_color(color: int, size: int = 64) -> dict[str, Any]:
-    """A workflow of three nodes that needs no model; a color that was not used before is not cached."""
-    return {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": size, "height": size, "batch_size": 1, "color": color}},
-        "2": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
-        "3": {
-            "class_type": "SaveImage",
-            "inputs": {"images": ["2", 0], "filename_prefix": "simple"},
-            "_meta": {"title": "Save it"},
-        },
-    }
-
-
-def sampling(checkpoint: str, steps: int) -> dict[str, Any]:
-    # A seed of its own, so that no cached result ends it at once. An interrupt takes effect after a step, so a step
-    # must be short: a real model on a CPU needs 0.1 s for one of 128 pixels.
-    seed, size = uuid.uuid4().int % 2**32, 128 if "COMFYUI_URL" in os.environ else 512
-    parameters = {"checkpoint": checkpoint, "steps": steps, "width": size, "height": size, "seed": seed}
-    return {"workflow": "text_to_image", "prompt": "a red circle on blue", "parameters": parameters}
-
-
-def decoded(artifact: Mapping[str, Any]) -> Image.Image:
-    content = base64.b64decode(artifact["data"], validate=True)
-    assert len(content) == artifact["size_bytes"]
-    assert hashlib.sha256(content).hexdigest() == artifact["sha256"]
-    image = Image.open(io.BytesIO(content))
-    assert image.size == (artifact["width"], artifact["height"])
-    return image
-
-
-async def queue_of(comfyui_url: str) -> dict[str, list[Any]]:
-    async with aiohttp.ClientSession() as session, session.get(f"{comfyui_url}/queue") as response:
-        return await response.json()  # type: ignore[no-any-return]
-
-
-async def wait_until_idle(comfyui_url: str, seconds: float) -> float:
-    """The seconds until nothing runs and nothing waits."""
-    begun = time.monotonic()
-    async with asyncio.timeout(seconds):
-        while any((await queue_of(comfyui_url)).values()):
-            await asyncio.sleep(0.01)
-    return time.monotonic() - begun
-
-
-async def wait_until_sampling(updates: list[Mapping[str, Any]]) -> None:
-    async with asyncio.timeout(60):
-        while not any(update.get("step") for update in updates):
-            await asyncio.sleep(0.01)
 
 
 async def test_a_job_returns_every_field_of_the_contract(handler: Handler) -> None:
