@@ -454,6 +454,8 @@ def _add_part(form: aiohttp.FormData, part: dict[str, Any]) -> None:
 VOLATILE_NUMBERS = {"timestamp", "create_time", "execution_start_time", "execution_end_time"}
 SETS = {"executed", "current_inputs", "current_outputs", "dependent_outputs"}
 VOLATILE_PATHS = re.compile(r"'/[^']*/([^'/]+)'")
+# What ComfyUI tells the users of its page about a node; the engine has no page.
+PROSE = frozenset({"tooltip", "description"})
 # How many samplers there are to choose from changes with every version of ComfyUI.
 CHOICES_COUNT = re.compile(r"\(list of length \d+\)")
 TEMPORARY_NAME = re.compile(r"ComfyUI_temp_[a-z]{5}_\d{5}_")
@@ -468,9 +470,13 @@ def normal_form(value: Any, key: str = "") -> Any:
     if key == "jobs":
         value = sorted(value, key=lambda job: str(job["id"]))  # Jobs of the same millisecond have no order.
     if isinstance(value, dict):
-        return {name: bool(item) if name == "traceback" else normal_form(item, name) for name, item in value.items()}
+        return {
+            name: bool(item) if name == "traceback" else normal_form(item, name)
+            for name, item in value.items()
+            if name not in PROSE
+        }
     if isinstance(value, list):
-        items = [normal_form(item) for item in value]
+        items = [normal_form(item) for item in value if not (isinstance(item, dict) and item.keys() <= {"tooltip"})]
         # The last element of a queue item is a set in ComfyUI.
         return [*items[:4], sorted(items[4])] if key == "prompt" and len(items) == 5 else items
     return _normal_text(value) if isinstance(value, str) else value

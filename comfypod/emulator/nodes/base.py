@@ -82,8 +82,7 @@ Choices = Sequence[str] | Callable[[Catalog], Sequence[str]]
 class Input:
     """One declared input: a type name ("INT", "IMAGE", "*" …) or the choices of a list, and ComfyUI's options.
 
-    Options are ComfyUI's own words: ``default``, ``min``, ``max``, ``step``, ``multiline``, ``tooltip``,
-    ``image_upload``.
+    Options are ComfyUI's own words: ``default``, ``min``, ``max``, ``step``, ``multiline``, ``image_upload``.
     """
 
     kind: str | Choices

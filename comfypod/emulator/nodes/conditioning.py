@@ -21,17 +21,10 @@ def _combine(_context: NodeContext, *, conditioning_1: Conditioning, conditionin
 TEXT_ENCODE = NodeClass(
     name="CLIPTextEncode",
     run=_encode,
-    required={
-        "text": Input("STRING", {"multiline": True, "dynamicPrompts": True, "tooltip": "The text to be encoded."}),
-        "clip": Input("CLIP", {"tooltip": "The CLIP model used for encoding the text."}),
-    },
+    required={"text": Input("STRING", {"multiline": True, "dynamicPrompts": True}), "clip": Input("CLIP")},
     outputs=("CONDITIONING",),
     display_name="CLIP Text Encode (Prompt)",
     category="conditioning",
-    description=(
-        "Encodes a text prompt using a CLIP model into an embedding that can be used to guide the diffusion model "
-        "towards generating specific images."
-    ),
 )
 
 COMBINE = NodeClass(

@@ -101,104 +101,42 @@ EMPTY_LATENT = NodeClass(
     name="EmptyLatentImage",
     run=_empty,
     required={
-        "width": Input("INT", {**_PIXELS, "tooltip": "The width of the latent images in pixels."}),
-        "height": Input("INT", {**_PIXELS, "tooltip": "The height of the latent images in pixels."}),
-        "batch_size": Input(
-            "INT", {"default": 1, "min": 1, "max": 4096, "tooltip": "The number of latent images in the batch."}
-        ),
+        "width": Input("INT", _PIXELS),
+        "height": Input("INT", _PIXELS),
+        "batch_size": Input("INT", {"default": 1, "min": 1, "max": 4096}),
     },
     outputs=("LATENT",),
     display_name="Empty Latent Image",
     category="latent",
-    description="Create a new batch of empty latent images to be denoised via sampling.",
 )
 
 KSAMPLER = NodeClass(
     name="KSampler",
     run=_sample,
     required={
-        "model": Input("MODEL", {"tooltip": "The model used for denoising the input latent."}),
-        "seed": Input(
-            "INT",
-            {
-                "default": 0,
-                "min": 0,
-                "max": 0xFFFFFFFFFFFFFFFF,
-                "control_after_generate": True,
-                "tooltip": "The random seed used for creating the noise.",
-            },
-        ),
-        "steps": Input(
-            "INT",
-            {"default": 20, "min": 1, "max": 10000, "tooltip": "The number of steps used in the denoising process."},
-        ),
-        "cfg": Input(
-            "FLOAT",
-            {
-                "default": 8.0,
-                "min": 0.0,
-                "max": 100.0,
-                "step": 0.1,
-                "round": 0.01,
-                "tooltip": (
-                    "The Classifier-Free Guidance scale balances creativity and adherence to the prompt. Higher values "
-                    "result in images more closely matching the prompt however too high values will negatively impact "
-                    "quality."
-                ),
-            },
-        ),
-        "sampler_name": Input(
-            SAMPLER_NAMES,
-            {
-                "tooltip": (
-                    "The algorithm used when sampling, this can affect the quality, speed, and style of the generated "
-                    "output."
-                )
-            },
-        ),
-        "scheduler": Input(
-            SCHEDULER_NAMES, {"tooltip": "The scheduler controls how noise is gradually removed to form the image."}
-        ),
-        "positive": Input(
-            "CONDITIONING",
-            {"tooltip": "The conditioning describing the attributes you want to include in the image."},
-        ),
-        "negative": Input(
-            "CONDITIONING",
-            {"tooltip": "The conditioning describing the attributes you want to exclude from the image."},
-        ),
-        "latent_image": Input("LATENT", {"tooltip": "The latent image to denoise."}),
-        "denoise": Input(
-            "FLOAT",
-            {
-                "default": 1.0,
-                "min": 0.0,
-                "max": 1.0,
-                "step": 0.01,
-                "tooltip": (
-                    "The amount of denoising applied, lower values will maintain the structure of the initial image "
-                    "allowing for image to image sampling."
-                ),
-            },
-        ),
+        "model": Input("MODEL"),
+        "seed": Input("INT", {"default": 0, "min": 0, "max": 0xFFFFFFFFFFFFFFFF, "control_after_generate": True}),
+        "steps": Input("INT", {"default": 20, "min": 1, "max": 10000}),
+        "cfg": Input("FLOAT", {"default": 8.0, "min": 0.0, "max": 100.0, "step": 0.1, "round": 0.01}),
+        "sampler_name": Input(SAMPLER_NAMES),
+        "scheduler": Input(SCHEDULER_NAMES),
+        "positive": Input("CONDITIONING"),
+        "negative": Input("CONDITIONING"),
+        "latent_image": Input("LATENT"),
+        "denoise": Input("FLOAT", {"default": 1.0, "min": 0.0, "max": 1.0, "step": 0.01}),
     },
     outputs=("LATENT",),
     display_name="KSampler",
     category="sampling",
-    description=("Uses the provided model, positive and negative conditioning to denoise the latent image."),
 )
 
 VAE_DECODE = NodeClass(
     name="VAEDecode",
     run=_decode,
-    required={
-        "samples": Input("LATENT", {"tooltip": "The latent to be decoded."}),
-        "vae": Input("VAE", {"tooltip": "The VAE model used for decoding the latent."}),
-    },
+    required={"samples": Input("LATENT"), "vae": Input("VAE")},
     outputs=("IMAGE",),
     display_name="VAE Decode",
     category="latent",
-    description="Decodes latent images back into pixel space images.",
 )
 
 VAE_ENCODE = NodeClass(

@@ -69,39 +69,29 @@ def _vaes(catalog: Catalog) -> list[str]:
 
 
 _STRENGTH = {"default": 1.0, "min": -100.0, "max": 100.0, "step": 0.01}
-_NEGATIVE_TOO = "This value can be negative."
 
 CHECKPOINT_LOADER = NodeClass(
     name="CheckpointLoaderSimple",
     run=_load_checkpoint,
-    required={"ckpt_name": Input(_checkpoints, {"tooltip": "The name of the checkpoint (model) to load."})},
+    required={"ckpt_name": Input(_checkpoints)},
     outputs=("MODEL", "CLIP", "VAE"),
     display_name="Load Checkpoint",
     category="loaders",
-    description="Loads a diffusion model checkpoint, diffusion models are used to denoise latents.",
 )
 
 LORA_LOADER = NodeClass(
     name="LoraLoader",
     run=_load_lora,
     required={
-        "model": Input("MODEL", {"tooltip": "The diffusion model the LoRA will be applied to."}),
-        "clip": Input("CLIP", {"tooltip": "The CLIP model the LoRA will be applied to."}),
-        "lora_name": Input(_loras, {"tooltip": "The name of the LoRA."}),
-        "strength_model": Input(
-            "FLOAT", {**_STRENGTH, "tooltip": f"How strongly to modify the diffusion model. {_NEGATIVE_TOO}"}
-        ),
-        "strength_clip": Input(
-            "FLOAT", {**_STRENGTH, "tooltip": f"How strongly to modify the CLIP model. {_NEGATIVE_TOO}"}
-        ),
+        "model": Input("MODEL"),
+        "clip": Input("CLIP"),
+        "lora_name": Input(_loras),
+        "strength_model": Input("FLOAT", {**_STRENGTH}),
+        "strength_clip": Input("FLOAT", {**_STRENGTH}),
     },
     outputs=("MODEL", "CLIP"),
     display_name="Load LoRA",
     category="loaders",
-    description=(
-        "LoRAs are used to modify diffusion and CLIP models, altering the way in which latents are denoised such as "
-        "applying styles. Multiple LoRA nodes can be linked together."
-    ),
 )
 
 LORA_LOADER_MODEL_ONLY = NodeClass(
@@ -111,7 +101,6 @@ LORA_LOADER_MODEL_ONLY = NodeClass(
     outputs=("MODEL",),
     display_name="LoraLoaderModelOnly",
     category="loaders",
-    description=LORA_LOADER.description,
 )
 
 VAE_LOADER = NodeClass(

@@ -87,23 +87,10 @@ _PREFIX = {"default": "ComfyUI"}
 SAVE_IMAGE = NodeClass(
     name="SaveImage",
     run=_save,
-    required={
-        "images": Input("IMAGE", {"tooltip": "The images to save."}),
-        "filename_prefix": Input(
-            "STRING",
-            {
-                **_PREFIX,
-                "tooltip": (
-                    "The prefix for the file to save. This may include formatting information such as "
-                    "%date:yyyy-MM-dd% or %Empty Latent Image.width% to include values from nodes."
-                ),
-            },
-        ),
-    },
+    required={"images": Input("IMAGE"), "filename_prefix": Input("STRING", {**_PREFIX})},
     output_node=True,
     display_name="Save Image",
     category="image",
-    description="Saves the input images to your ComfyUI output directory.",
 )
 
 PREVIEW_IMAGE = NodeClass(
@@ -113,7 +100,6 @@ PREVIEW_IMAGE = NodeClass(
     output_node=True,
     display_name="Preview Image",
     category="image",
-    description="Saves the input images to your ComfyUI output directory.",
 )
 
 SAVE_ANIMATED_WEBP = NodeClass(
