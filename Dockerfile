@@ -11,7 +11,7 @@ ENV DEBIAN_FRONTEND=noninteractive \
 
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends ca-certificates git google-perftools libgl1 libglib2.0-0 python3.12 python3.12-venv \
+    && apt-get install --yes --no-install-recommends ca-certificates git libgl1 libglib2.0-0 libtcmalloc-minimal4t64 python3.12 python3.12-venv \
     && rm -rf /var/lib/apt/lists/* \
     && python3.12 -m venv /venv
 

@@ -22,7 +22,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
     comfyui_url: str | None = Field(
-        None, description="Address of a ComfyUI that runs already, for example http://127.0.0.1:8188."
+        None,
+        pattern=r"^https?://[^/]+",
+        description="Address of a ComfyUI that runs already, for example http://127.0.0.1:8188.",
     )
     comfyui_command: str | None = Field(
         None,

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from comfypod.cli.display import printable
-from comfypod.errors import ComfyPodError, ConfigurationError
+from comfypod.errors import ComfyPodError, ConfigurationError, JobFailed
 
 _EMULATORS_LIBRARIES = ("aiohttp", "numpy", "PIL")
 
@@ -32,7 +32,9 @@ def main() -> None:
 
 
 def _last_word(error: ComfyPodError) -> int:
-    print(f"{error.code}: {printable(str(error))}", file=sys.stderr)
+    # Of a job that failed on the worker, the worker's code says more than ours.
+    code = error.output.get("code", error.code) if isinstance(error, JobFailed) else error.code
+    print(f"{printable(str(code))}: {printable(str(error))}", file=sys.stderr)
     return 1
 
 

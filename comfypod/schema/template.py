@@ -27,8 +27,8 @@ class Parameter(BaseModel):
     type: Literal["string", "integer", "number", "boolean"]
     targets: list[str] = Field(min_length=1)
     default: str | int | float | bool | None = None
-    minimum: float | None = None
-    maximum: float | None = None
+    minimum: int | float | None = None
+    maximum: int | float | None = None
     multiple_of: int | None = None
     choices: list[str] | None = None
     description: str = ""
@@ -40,9 +40,9 @@ class Parameter(BaseModel):
         if self.choices is not None and value not in self.choices:
             return f"must be one of {', '.join(self.choices)}, not {value!r}"
         if self.minimum is not None and value < self.minimum:
-            return f"must be at least {self.minimum:.0f}, not {value}"
+            return f"must be at least {self.minimum}, not {value}"
         if self.maximum is not None and value > self.maximum:
-            return f"must be at most {self.maximum:.0f}, not {value}"
+            return f"must be at most {self.maximum}, not {value}"
         if self.multiple_of is not None and value % self.multiple_of:
             return f"must be a multiple of {self.multiple_of}, not {value}"
         return None

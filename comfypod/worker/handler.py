@@ -115,8 +115,11 @@ class _Attempt:
     def accept(self, request: JobInput) -> JobInput:
         """The request is valid: its deadline counts, and its warnings are told."""
         self.warnings += request.warnings()
-        if request.timeout_seconds is not None:
-            self.deadline = Deadline.after(min(request.timeout_seconds, self._longest_seconds))
+        wanted, longest = request.timeout_seconds, self._longest_seconds
+        if wanted is not None:
+            self.deadline = Deadline.after(min(wanted, longest))
+            if wanted > longest:
+                self.warnings.append(f"timeout_seconds: {wanted:g} is more than this worker allows; {longest:g} counts")
         return request
 
     def track(self, workflow: Workflow) -> ProgressTracker:

@@ -85,15 +85,24 @@ def test_one_command_makes_the_picture_that_was_asked_for(tmp_path: Path) -> Non
     assert "built-in engine" in stderr
 
 
-def test_ctrl_c_cancels_the_job_and_leaves_no_process(tmp_path: Path) -> None:
+@pytest.fixture
+def sampling(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """A command whose job is in mid-sampling, and every process below it."""
     (tmp_path / "long.json").write_text(json.dumps({"input": LONG_JOB}), encoding="utf-8")
     process = comfypod("run", "--local", "--input", str(tmp_path / "long.json"), "--output", str(tmp_path))
     assert process.stderr is not None
-    for line in process.stderr:
-        if "KSampler" in line:
-            break
+    assert any("KSampler" in line for line in process.stderr)
     started = psutil.Process(process.pid).children(recursive=True)
     assert len(started) >= 3  # the local RunPod, the worker, its ComfyUI
+    yield process, started
+    process.kill()
+    process.communicate(timeout=STEP_SECONDS)
+
+
+def test_ctrl_c_cancels_the_job_and_leaves_no_process(
+    sampling: tuple[subprocess.Popen[str], list[psutil.Process]], tmp_path: Path
+) -> None:
+    process, started = sampling
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=STEP_SECONDS)
     assert process.returncode == 130
@@ -102,16 +111,9 @@ def test_ctrl_c_cancels_the_job_and_leaves_no_process(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["long.json"]
 
 
-def test_a_killed_command_leaves_no_process(tmp_path: Path) -> None:
-    (tmp_path / "long.json").write_text(json.dumps({"input": LONG_JOB}), encoding="utf-8")
-    process = comfypod("run", "--local", "--input", str(tmp_path / "long.json"), "--output", str(tmp_path))
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "KSampler" in line:
-            break
-    started = psutil.Process(process.pid).children(recursive=True)
+def test_a_killed_command_leaves_no_process(sampling: tuple[subprocess.Popen[str], list[psutil.Process]]) -> None:
+    process, started = sampling
     process.kill()
-    process.communicate(timeout=STEP_SECONDS)
     assert psutil.wait_procs(started, timeout=20)[1] == []
 
 

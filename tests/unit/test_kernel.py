@@ -31,8 +31,11 @@ def test_settings_have_defaults_and_read_the_environment() -> None:
 
 def test_every_bad_setting_is_named_and_no_value_is_told() -> None:
     with pytest.raises(ConfigurationError) as caught:
-        Settings.from_environment({"JOB_TIMEOUT_SECONDS": "soon", "WORKER_CONCURRENCY": "-3"})
+        Settings.from_environment(
+            {"JOB_TIMEOUT_SECONDS": "soon", "WORKER_CONCURRENCY": "-3", "COMFYUI_URL": "127.0.0.1:8188"}
+        )
     text = str(caught.value)
+    assert "COMFYUI_URL" in text
     assert "JOB_TIMEOUT_SECONDS" in text
     assert "WORKER_CONCURRENCY" in text
     assert "soon" not in text

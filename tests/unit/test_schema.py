@@ -73,6 +73,8 @@ def test_the_default_template_renders_what_is_asked_for() -> None:
         ({"seed": "random"}, "parameters.seed: must be a whole number, not 'random'"),
         ({"seed": True}, "must be a whole number"),
         ({"seed": -1}, "must be at least 0"),
+        ({"seed": 2**64}, "must be at most 18446744073709551615"),
+        ({"cfg": 30.5}, "must be at most 30.0"),
         ({"steps": 1000}, "must be at most 100"),
         ({"width": 100}, "must be a multiple of 8"),
         ({"prompt": 5}, "must be a text"),

@@ -234,6 +234,13 @@ async def test_a_job_over_its_deadline_is_stopped_and_says_so(
     assert await wait_until_idle(comfyui_url, 5) < 1
 
 
+async def test_a_job_may_not_take_longer_than_the_worker_allows(comfyui_url: str, checkpoint: str) -> None:
+    handler = make_handler(comfyui_url, job_timeout_seconds="0.5")
+    answer = await handler(job(**sampling(checkpoint, steps=100), timeout_seconds=60))
+    assert answer["code"] == "deadline_exceeded"
+    assert answer["warnings"] == ["timeout_seconds: 60 is more than this worker allows; 0.5 counts"]
+
+
 async def test_nothing_of_a_job_stays_in_comfyuis_memory(handler: Handler, comfyui_url: str) -> None:
     async with aiohttp.ClientSession() as session:
         before = await (await session.get(f"{comfyui_url}/history")).json()
