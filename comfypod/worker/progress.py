@@ -6,7 +6,8 @@ import asyncio
 import base64
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +29,14 @@ _SHARES: Mapping[Stage, tuple[float, float]] = {
     "deliver": (0.95, 1.0),
 }
 """Which part of the whole job a stage is."""
+
+_MESSAGES: Mapping[Stage, str] = {
+    "prepare": "Preparing inputs",
+    "queue": "Waiting for ComfyUI",
+    "execute": "Running",
+    "deliver": "Fetching the results",
+}
+"""What a stage is called where no node has more to say."""
 
 Clock = Callable[[], float]
 SendProgress = Callable[[Mapping[str, Any], Mapping[str, Any]], Awaitable[None]]
@@ -104,7 +113,7 @@ class ProgressTracker:
     def snapshot(self, sequence: int) -> Progress:
         """The state now, as an update; ``value`` never falls."""
         begin, end = _SHARES[self._stage]
-        fraction = self._fraction(self._done) if self._stage == "execute" else 0.0
+        fraction = self._fraction() if self._stage == "execute" else 0.0
         self._value = max(self._value, begin + (end - begin) * fraction)
         step, steps = self._step or (None, None)
         title = self._workflow.title(self._node) if self._node else None
@@ -124,10 +133,10 @@ class ProgressTracker:
             preview=self._preview_image(),
         )
 
-    def _fraction(self, done: set[str], without: frozenset[str] = frozenset()) -> float:
+    def _fraction(self, without: Collection[str] = ()) -> float:
         """Weighed share of the nodes that are done, the current one by its steps; 0..1."""
         weights = {node_id: weight for node_id, weight in self._weights.items() if node_id not in without}
-        finished = sum(weight for node_id, weight in weights.items() if node_id in done)
+        finished = sum(weight for node_id, weight in weights.items() if node_id in self._done)
         if self._node in weights and self._step and self._step[1] > 0:
             finished += weights[self._node] * min(1.0, self._step[0] / self._step[1])
         return min(1.0, finished / (sum(weights.values()) or 1))
@@ -136,17 +145,15 @@ class ProgressTracker:
         """What is left of the execution, at the pace so far; cached nodes took no time and say nothing of it."""
         if self._stage != "execute":
             return None
-        fraction = self._fraction(self._done, frozenset(self._cached))
+        fraction = self._fraction(without=self._cached)
         if fraction < 0.05:
             return None
         spent = self._clock() - self._stage_begun["execute"]
         return round(spent * (1 - fraction) / fraction, 1)
 
     def _message(self, title: str | None) -> str:
-        if self._stage != "execute" or title is None:
-            return {"prepare": "Preparing inputs", "queue": "Waiting for ComfyUI"}.get(
-                self._stage, "Fetching the results" if self._stage == "deliver" else "Running"
-            )
+        if title is None:
+            return _MESSAGES[self._stage]
         return f"{title} {self._step[0]:.0f}/{self._step[1]:.0f}" if self._step else title
 
     def _preview_image(self) -> PreviewImage | None:
@@ -201,7 +208,7 @@ class ProgressReporter:
             sequence += 1
             self._tracker.changed.clear()
             await self._send_one(send, self._tracker.snapshot(sequence).to_json())
-            await self._wait(self._closing, self._interval_seconds)
+            await _wait(self._closing, self._interval_seconds)
             await _first(self._tracker.changed, self._closing)
 
     async def _send_one(self, send: SendProgress, value: Mapping[str, Any]) -> None:
@@ -212,12 +219,12 @@ class ProgressReporter:
             # The job goes on without: the next update says more than this one did.
             event("progress_not_sent", logging.WARNING, cause=repr(error))
 
-    async def _wait(self, signal: asyncio.Event, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await signal.wait()
-        except TimeoutError:
-            return
+
+async def _wait(signal: asyncio.Event, seconds: float) -> None:
+    """Return when the signal is set, or after ``seconds``."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await signal.wait()
 
 
 async def _first(*signals: asyncio.Event) -> None:
