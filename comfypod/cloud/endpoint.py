@@ -13,6 +13,7 @@ from comfypod.cloud.jobs import JobStatus
 from comfypod.deadline import Deadline
 from comfypod.errors import (
     AuthenticationFailed,
+    CloudError,
     CloudUnavailable,
     ConfigurationError,
     EndpointNotFound,
@@ -56,10 +57,7 @@ class Endpoint:
         Raises:
             EndpointNotFound: there is no such endpoint.
         """
-        answer = self._call("POST", "/run", json=job)
-        if answer.status_code == 404:
-            raise EndpointNotFound(self.url)
-        return JobStatus.parse(self._document(answer))
+        return JobStatus.parse(self._call("POST", "/run", missing=EndpointNotFound(self.url), json=job))
 
     def status(self, job_id: str) -> JobStatus:
         """Where a job stands.
@@ -67,10 +65,7 @@ class Endpoint:
         Raises:
             JobNotFound: unknown, or its result expired.
         """
-        answer = self._call("GET", f"/status/{job_id}")
-        if answer.status_code == 404:
-            raise JobNotFound(job_id)
-        return JobStatus.parse(self._document(answer))
+        return JobStatus.parse(self._call("GET", f"/status/{job_id}", missing=JobNotFound(job_id)))
 
     def cancel(self, job_id: str) -> JobStatus:
         """Cancel a job, queued or running.
@@ -78,20 +73,20 @@ class Endpoint:
         Raises:
             JobNotFound: unknown, or its result expired.
         """
-        answer = self._call("POST", f"/cancel/{job_id}")
-        if answer.status_code == 404:
-            raise JobNotFound(job_id)
-        return JobStatus.parse(self._document(answer))
+        return JobStatus.parse(self._call("POST", f"/cancel/{job_id}", missing=JobNotFound(job_id)))
 
     def health(self) -> Mapping[str, Any]:
-        """Counts of jobs and workers by state."""
-        answer = self._call("GET", "/health")
-        if answer.status_code == 404:
-            raise EndpointNotFound(self.url)
-        return self._document(answer)
+        """Counts of jobs and workers by state.
 
-    def _call(self, method: str, path: str, json: Mapping[str, Any] | None = None) -> requests.Response:
-        """Call, and call again while the platform says that it is busy (429) or, for reading calls, is away."""
+        Raises:
+            EndpointNotFound: there is no such endpoint.
+        """
+        return self._call("GET", "/health", missing=EndpointNotFound(self.url))
+
+    def _call(
+        self, method: str, path: str, *, missing: CloudError, json: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Call, and call again while the platform is busy (429) or, for reading calls, away; ``missing`` is a 404."""
         patience = Deadline.after(self._patience_seconds)
         delays = backoff_seconds(first=0.5)
         while True:
@@ -100,27 +95,26 @@ class Endpoint:
                 cause = f"HTTP {response.status_code}"
                 again = response.status_code == 429 or (response.status_code >= 500 and path != "/run")
                 if not again:
-                    return self._checked(response)
+                    return self._document(response, missing)
             except requests.RequestException as error:
                 cause, again = str(error), path != "/run" or isinstance(error, requests.ConnectTimeout)
             if not again or patience.remaining_seconds <= 0:
                 raise CloudUnavailable(self.url, cause)
             time.sleep(patience.sooner(next(delays)))
 
-    def _checked(self, response: requests.Response) -> requests.Response:
+    def _document(self, response: requests.Response, missing: CloudError) -> dict[str, Any]:
+        """The JSON object in an answer, or what its status means."""
         if response.status_code == 401:
             raise AuthenticationFailed(self.url)
+        if response.status_code == 404:
+            raise missing
         if response.status_code >= 500:
             raise CloudUnavailable(self.url, f"HTTP {response.status_code}")
-        if response.status_code >= 400 and response.status_code != 404:
+        if response.status_code >= 400:
             raise RequestRefused(self.url, response.status_code, response.text[:300].strip())
-        return response
-
-    @staticmethod
-    def _document(response: requests.Response) -> dict[str, Any]:
         try:
             document = response.json()
-        except ValueError:
+        except requests.JSONDecodeError:
             document = None
         if not isinstance(document, dict):
             raise ProtocolViolation("RunPod", response.text[:200])

@@ -192,6 +192,14 @@ def test_a_job_that_is_not_there_is_told(endpoint: Endpoint, platform: type[Plan
         endpoint.cancel("job-1")
 
 
+def test_the_health_of_an_endpoint(endpoint: Endpoint, platform: type[PlannedAnswers]) -> None:
+    health = {"jobs": {"inQueue": 1}, "workers": {"running": 2}}
+    platform.plan += [(503, {}), (200, health), (404, {})]
+    assert endpoint.health() == health
+    with pytest.raises(EndpointNotFound):
+        endpoint.health()
+
+
 def test_a_platform_that_is_away_is_told_in_the_end() -> None:
     endpoint = Endpoint("ep", "key", "http://127.0.0.1:9/v2", patience_seconds=0.1)
     with pytest.raises(CloudUnavailable):
