@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import Any
 
 from comfypod.errors import OutOfMemory, PromptFailed, PromptInterrupted, PromptLost
-from comfypod.schema.output import TextOutput, json_safe
+from comfypod.schema.output import TextOutput
 from comfypod.schema.workflow import Workflow
 
 LONGEST_MESSAGE = 2000
@@ -224,7 +224,7 @@ class PromptSession:
                     index = sum(file.node_id == node_id for file in files)
                     files.append(_output_file(node_id, index, value))
                 elif key != "animated":  # a flag beside the files of SaveAnimatedWEBP, SaveVideo …
-                    texts.append(TextOutput(node_id, key, json_safe(value)))
+                    texts.append(TextOutput(node_id, key, value))
         return PromptResult(files, texts)
 
 

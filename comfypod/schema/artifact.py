@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
+from comfypod.schema.wire import json_safe
+
 # What Python's table does not know, or names after an operating system's registry.
 _CONTENT_TYPES = {
     ".avif": "image/avif",
@@ -54,4 +56,5 @@ class Artifact:
 
     def to_json(self) -> dict[str, Any]:
         """The artifact as JSON; sizes that are not known are left out."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        safe = json_safe({**asdict(self), "data": ""})
+        return {name: value for name, value in {**safe, "data": self.data}.items() if value is not None}

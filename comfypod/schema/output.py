@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from comfypod.errors import ComfyPodError, DeadlineExceeded
 from comfypod.schema.artifact import Artifact
+from comfypod.schema.wire import json_safe
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class TextOutput:
 
     def to_json(self) -> dict[str, Any]:
         """The text as JSON."""
-        return {"node_id": self.node_id, "key": self.key, "value": self.value}
+        return {"node_id": json_safe(self.node_id), "key": json_safe(self.key), "value": json_safe(self.value)}
 
 
 @dataclass(slots=True)
@@ -42,7 +43,7 @@ class Timings:
             "execute_ms": self.execute_ms,
             "deliver_ms": self.deliver_ms,
             "total_ms": self.total_ms,
-            "nodes": self.nodes,
+            "nodes": json_safe(self.nodes),
         }
 
 
@@ -78,7 +79,7 @@ class JobOutput:
             "texts": [text.to_json() for text in self.texts],
             "timings": self.timings.to_json(),
             "worker": self.worker.to_json(),
-            "warnings": list(self.warnings),
+            "warnings": json_safe(self.warnings),
         }
 
 
@@ -86,23 +87,12 @@ def failure_to_json(error: ComfyPodError, timings: Timings, warnings: Sequence[s
     """The answer of a job that failed: ``error`` is what RunPod shows beside FAILED, the rest stays in ``output``."""
     timed_out = isinstance(error, DeadlineExceeded)
     answer: dict[str, Any] = {
-        "error": str(error),
+        "error": json_safe(str(error)),
         "status": "timeout" if timed_out else "error",
         "code": error.code,
         "retryable": error.retryable,
         "details": json_safe(error.details()),
         "timings": timings.to_json(),
-        "warnings": list(warnings),
+        "warnings": json_safe(warnings),
     }
     return {**answer, "images": None} if timed_out else answer
-
-
-def json_safe(value: Any) -> Any:  # noqa: ANN401 (any JSON)
-    """``value`` with NaN and infinities as null: ComfyUI sends them, and RunPod refuses a result that holds one."""
-    if isinstance(value, float):
-        return value if value - value == 0 else None
-    if isinstance(value, Mapping):
-        return {str(key): json_safe(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_safe(item) for item in value]
-    return value

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from comfypod.schema.wire import json_safe
+
 Stage = Literal["prepare", "queue", "execute", "deliver"]
 
 
@@ -37,4 +39,4 @@ class Progress:
 
     def to_json(self) -> dict[str, Any]:
         """The update as JSON; what is not known is left out."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        return {name: json_safe(value) for name, value in asdict(self).items() if value is not None}

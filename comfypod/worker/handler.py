@@ -41,8 +41,8 @@ class Handler:
 
     async def __call__(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Run ``job``: ``{"id": str, "input": …}``."""
-        with job_context(str(job["id"])):
-            attempt = _Attempt(self._settings)
+        attempt = _Attempt(str(job["id"]), self._settings)
+        with job_context(attempt.job_id):
             try:
                 answer = await self._run(job, attempt)
                 event("job_succeeded", total_ms=answer["timings"]["total_ms"])
@@ -55,25 +55,25 @@ class Handler:
         request = attempt.accept(JobInput.parse(job.get("input")))
         workflow = build_workflow(request, self._templates_folder)
         check_selection(request, workflow)
-        tracker = attempt.track(workflow)
+        attempt.tracker = tracker = ProgressTracker(workflow)
         interval_seconds = self._settings.progress_interval_seconds
         async with (
             ComfyUI.at(self._comfyui_url) as comfyui,
             ProgressReporter(tracker, job, self._send_progress, interval_seconds),
         ):
-            output = await self._execute(comfyui, str(job["id"]), request, workflow, attempt)
+            output = await self._execute(comfyui, request, workflow, tracker, attempt)
         answer = output.to_json()
         self._check_size(answer)
         return answer
 
     async def _execute(
-        self, comfyui: ComfyUI, job_id: str, request: JobInput, workflow: Workflow, attempt: _Attempt
+        self, comfyui: ComfyUI, request: JobInput, workflow: Workflow, tracker: ProgressTracker, attempt: _Attempt
     ) -> JobOutput:
-        deadline, tracker = attempt.deadline, attempt.track(workflow)
+        deadline = attempt.deadline
         async with deadline.enforce("prepare"):
             worker = await self._worker(comfyui.http)
             maximum_bytes = self._settings.maximum_input_bytes
-            workflow = await upload_files(comfyui.http, workflow, request.files, job_id, maximum_bytes)
+            workflow = await upload_files(comfyui.http, workflow, request.files, attempt.job_id, maximum_bytes)
         tracker.enter("queue")
         result = await comfyui.run(workflow, deadline, tracker.receive, self._options(request))
         tracker.enter("deliver")
@@ -106,11 +106,12 @@ class Handler:
 class _Attempt:
     """What is known of a job so far, for the answer of one that fails on the way."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, job_id: str, settings: Settings) -> None:
+        self.job_id = job_id
         self._longest_seconds = settings.job_timeout_seconds
         self.deadline = Deadline.after(self._longest_seconds)
         self.warnings: list[str] = []
-        self._tracker: ProgressTracker | None = None
+        self.tracker: ProgressTracker | None = None
 
     def accept(self, request: JobInput) -> JobInput:
         """The request is valid: its deadline counts, and its warnings are told."""
@@ -122,12 +123,6 @@ class _Attempt:
                 self.warnings.append(f"timeout_seconds: {wanted:g} is more than this worker allows; {longest:g} counts")
         return request
 
-    def track(self, workflow: Workflow) -> ProgressTracker:
-        """The job's tracker; the first call makes it."""
-        if self._tracker is None:
-            self._tracker = ProgressTracker(workflow)
-        return self._tracker
-
     def timings(self) -> Timings:
         """Where the time went, as far as the job came."""
-        return self._tracker.timings() if self._tracker else Timings()
+        return self.tracker.timings() if self.tracker else Timings()

@@ -11,8 +11,8 @@ import pytest
 from comfypod.errors import ConfigurationError, InvalidJobInput, InvalidWorkflow
 from comfypod.schema.artifact import content_type_of
 from comfypod.schema.job import JobInput
-from comfypod.schema.output import json_safe
 from comfypod.schema.template import Template, load_template
+from comfypod.schema.wire import json_safe
 from comfypod.schema.workflow import Workflow
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
@@ -184,7 +184,6 @@ def test_content_types(filename: str, content_type: str) -> None:
     assert content_type_of(filename) == content_type
 
 
-def test_json_safe_replaces_what_is_no_json() -> None:
-    assert json_safe({"a": [float("nan"), float("inf"), 1.5, "x", None, True]}) == {
-        "a": [None, None, 1.5, "x", None, True]
-    }
+def test_json_safe_replaces_what_cannot_cross_a_wire() -> None:
+    value = {"a\ud800": [float("nan"), float("inf"), 1.5, "x", "ż\udfff", None, True]}
+    assert json_safe(value) == {"a?": [None, None, 1.5, "x", "ż?", None, True]}

@@ -141,6 +141,21 @@ async def test_a_node_that_fails_is_named(handler: Handler) -> None:
     assert answer["details"]["exception_type"]
 
 
+async def test_texts_that_are_no_unicode_do_not_lose_the_result(comfyui_url: str) -> None:
+    """The SDK encodes a result as UTF-8, and drops one that cannot be."""
+    updates: list[Mapping[str, Any]] = []
+
+    async def send(_: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+        updates.append(value)
+
+    workflow = save_color(13)
+    for node in workflow.values():
+        node["_meta"] = {"title": "broken \ud800"}
+    answer = await make_handler(comfyui_url, send)(job(workflow=workflow))
+    assert answer["status"] == "success"
+    json.dumps([answer, updates], ensure_ascii=False).encode()
+
+
 async def test_only_previews_are_no_output(handler: Handler) -> None:
     workflow = {**save_color(9), "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}}}
     answer = await handler(job(workflow=workflow))

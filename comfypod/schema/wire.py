@@ -1,0 +1,22 @@
+"""What may cross a wire as JSON: strict, and encodable as UTF-8."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def json_safe(value: Any) -> Any:  # noqa: ANN401 (any JSON)
+    """``value`` with null for NaN and infinities, and ``?`` for lone surrogates.
+
+    ComfyUI sends both, and callers may. RunPod refuses a result with the one, and the SDK loses one with the other.
+    """
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {str(json_safe(str(key))): json_safe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_safe(item) for item in value]
+    return value
