@@ -13,7 +13,12 @@ from comfypod.errors import ComfyPodError, ConfigurationError, JobFailed
 
 _EMULATORS_LIBRARIES = ("aiohttp", "numpy", "PIL")
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Run ComfyUI workflows on RunPod Serverless, or all of it on this machine.",
+)
 emulate = typer.Typer(no_args_is_help=True, help="Servers that behave like the real ones, on this machine.")
 app.add_typer(emulate, name="emulate")
 
