@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
+KILL_SECONDS = 5.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -54,7 +55,9 @@ class Child:
         with self.process.stdout as output:
             for line in output:
                 self.last_lines.append(line.rstrip())
-                self._on_line(line.rstrip())
+                # Read on when nobody can take a line (a full disk, a closed terminal): else the child would block.
+                with suppress(OSError, ValueError):
+                    self._on_line(line.rstrip())
 
     @property
     def exit_code(self) -> int | None:
@@ -69,7 +72,8 @@ class Child:
                 self.process.wait(grace_seconds)
         with suppress(ProcessLookupError, PermissionError):  # nothing is left in the group
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        with suppress(subprocess.TimeoutExpired):  # only one that hangs in the kernel outlives SIGKILL
+            self.process.wait(KILL_SECONDS)
         self._reader.join(timeout=1)
 
 

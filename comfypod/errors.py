@@ -18,7 +18,8 @@ the facts; the sentence a person reads is made from them in ``__str__`` and nowh
     ├─ DeadlineExceeded        deadline_exceeded
     ├─ DeliveryError
     │  ├─ NoOutput             no_output
-    │  └─ OutputTooLarge       output_too_large      the operator acts
+    │  ├─ OutputTooLarge       output_too_large      the operator acts
+    │  └─ SavingFailed         saving_failed         the client's disk
     ├─ CloudError
     │  ├─ AuthenticationFailed, EndpointNotFound, RequestRefused, JobNotFound
     │  ├─ CloudUnavailable                           retryable
@@ -140,13 +141,16 @@ def _error_sentence(error: Mapping[str, Any]) -> str:
     return f"{message} ({details})" if details and details != error.get("message") else message or "no reason was given"
 
 
-def _node_error_sentences(node_id: str, node_error: Mapping[str, Any]) -> list[str]:
+def _node_error_sentences(node_id: str, node_error: Any) -> list[str]:  # noqa: ANN401 (foreign JSON)
+    if not isinstance(node_error, dict):
+        return [f"node {node_id}: {node_error}"]
     where = f"node {node_id} ({node_error.get('class_type', '?')})"
-    return [f"{where}: {_node_error_sentence(error)}" for error in node_error.get("errors", [])]
+    errors = [error for error in node_error.get("errors") or () if isinstance(error, dict)]
+    return [f"{where}: {_node_error_sentence(error)}" for error in errors]
 
 
 def _node_error_sentence(error: Mapping[str, Any]) -> str:
-    extra = error.get("extra_info") or {}
+    extra = error["extra_info"] if isinstance(error.get("extra_info"), dict) else {}
     if error.get("type") == "value_not_in_list":
         choices = _choices(extra.get("input_config"))
         known = f"choose one of: {', '.join(choices[:20])}" if choices else "nothing is installed to choose from"
@@ -160,8 +164,8 @@ def _choices(input_config: Any) -> list[str]:  # noqa: ANN401 (foreign JSON)
     if not isinstance(input_config, list) or not input_config:
         return []
     choices = input_config[0]
-    if choices == "COMBO" and len(input_config) > 1:
-        choices = input_config[1].get("options", [])
+    if choices == "COMBO" and len(input_config) > 1 and isinstance(input_config[1], dict):
+        choices = input_config[1].get("options")
     return [str(choice) for choice in choices] if isinstance(choices, list) else []
 
 
@@ -251,6 +255,18 @@ class OutputTooLarge(_WithFields, DeliveryError):
             f"The result is {self.size_bytes:,} bytes, more than the {self.limit_bytes:,} that can be returned inline "
             f"({self.setting}); make it smaller, for example with fewer images per job"
         )
+
+
+@dataclass(eq=False)
+class SavingFailed(_WithFields, DeliveryError):
+    """A result could not be written where the client stands; ``cause`` is the system's reason."""
+
+    code = "saving_failed"
+    path: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be written: {self.cause}; free space, or choose another folder"
 
 
 class CloudError(ComfyPodError):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from comfypod.child import Child
 from comfypod.deadline import Deadline
-from comfypod.errors import CloudUnavailable
+from comfypod.errors import CloudUnavailable, ConfigurationError
 
 READY_PREFIX = "ready "
 """What ``comfypod emulate runpod`` prints before its base URL, once it serves."""
@@ -37,8 +37,11 @@ class LocalEndpoint:
         self._is_ready = threading.Event()
         self._base_url = ""
         self._early_ends = 0
-        log_file.parent.mkdir(parents=True, exist_ok=True)
-        self._log = log_file.open("w", encoding="utf-8")
+        try:
+            log_file.parent.mkdir(parents=True, exist_ok=True)
+            self._log = log_file.open("w", encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError([f"The log {log_file} cannot be written ({error.strerror})."]) from error
         command = [sys.executable, "-m", "comfypod", "emulate", "runpod", "--port", "0", "--endpoint", self.endpoint_id]
         environment = {
             "PROGRESS_INTERVAL_SECONDS": "0.2",  # nobody else uses this endpoint, and somebody is watching
@@ -49,13 +52,13 @@ class LocalEndpoint:
         self._child = Child(command, on_line=self._on_line, environment=environment)
 
     def _on_line(self, line: str) -> None:
-        self._log.write(line + "\n")
-        self._log.flush()
         if line.startswith(READY_PREFIX):
             self._base_url = line.removeprefix(READY_PREFIX).strip()
             self._is_ready.set()
         elif EARLY_END in line:
             self._early_ends += 1
+        self._log.write(line + "\n")  # last: it fails when the disk is full
+        self._log.flush()
 
     def base_url(self) -> str:
         """Its address, once it serves.

@@ -18,7 +18,7 @@ from comfypod.cloud.client import Client, Job
 from comfypod.cloud.endpoint import RUNPOD_URL
 from comfypod.cloud.jobs import JobStatus
 from comfypod.cloud.saving import save_artifacts
-from comfypod.errors import CloudError, ConfigurationError, InvalidJobInput
+from comfypod.errors import CloudError, ConfigurationError, InvalidJobInput, SavingFailed
 
 Check = Callable[[], None]
 
@@ -45,13 +45,13 @@ def run_command(
     console = Console(stderr=True)
     try:
         with _client(options, console) as (client, check):
-            return _follow(client, check, job_input, options.output, console)
+            return _follow(client, check, job_input, options, console)
     except KeyboardInterrupt:
         console.print("Interrupted.")
         return INTERRUPTED
 
 
-def _follow(client: Client, check: Check, job_input: Mapping[str, Any], folder: Path, console: Console) -> int:
+def _follow(client: Client, check: Check, job_input: Mapping[str, Any], options: RunOptions, console: Console) -> int:
     job: Job | None = None
     try:
         with ProgressDisplay(console) as display:
@@ -68,7 +68,15 @@ def _follow(client: Client, check: Check, job_input: Mapping[str, Any], folder: 
             _cancel(job, console)
         return INTERRUPTED
     _report(output, console)
-    for path in save_artifacts(output, folder / job.id):
+    try:
+        paths = save_artifacts(output, options.output / job.id)
+    except SavingFailed:
+        if not options.local:
+            console.print(
+                f"RunPod keeps the result for 30 minutes: GET {client.endpoint.url}/status/{job.id}", soft_wrap=True
+            )
+        raise
+    for path in paths:
         print(path)
     for text in output.get("texts", []):
         print(text.get("value"))

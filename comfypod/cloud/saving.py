@@ -6,10 +6,11 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from comfypod.errors import ProtocolViolation
+from comfypod.errors import ProtocolViolation, SavingFailed
 
 
 def save_artifacts(output: Mapping[str, Any], folder: Path) -> list[Path]:
@@ -19,7 +20,7 @@ def save_artifacts(output: Mapping[str, Any], folder: Path) -> list[Path]:
 
     Raises:
         ProtocolViolation: an artifact is damaged, or of a type that is not known.
-        OSError: the folder cannot be written.
+        SavingFailed: a file cannot be written; those before it are there.
     """
     artifacts = [*(output.get("images") or ()), *(output.get("files") or ())]
     return [_save(artifact, folder) for artifact in artifacts]
@@ -37,10 +38,15 @@ def _save(artifact: Mapping[str, Any], folder: Path) -> Path:
     if digest is not None and hashlib.sha256(content).hexdigest() != digest:
         raise ProtocolViolation("The worker", f"artifact {name!r} that does not match its sha256")
     path = folder / _harmless(f"{artifact.get('subfolder') or ''}/{name}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise SavingFailed(str(path), error.strerror or str(error)) from error
     return path
 
 

@@ -165,10 +165,10 @@ class _PromptRun:
         if not self._submitted:
             return
         try:
-            if not self._ended:
-                async with asyncio.timeout(STOP_SECONDS):
+            async with asyncio.timeout(STOP_SECONDS):
+                if not self._ended:
                     await self._stop()
-            await self._http.forget(self._session.prompt_id)
+                await self._http.forget(self._session.prompt_id)
         except (ComfyPodError, TimeoutError) as error:
             # Said, not raised: how the prompt ended is what the caller must hear.
             event("prompt_left_behind", logging.WARNING, prompt_id=self._session.prompt_id, cause=repr(error))

@@ -58,8 +58,10 @@ class ComfyUIHTTP:
     async def queued_ids(self) -> set[str]:
         """Ids of all prompts that run or wait."""
         answer = await self._get_json("/queue", "queue")
-        items = [*answer.get("queue_running", []), *answer.get("queue_pending", [])]
-        return {str(item[1]) for item in items}  # [number, prompt_id, prompt, extra_data, output ids]
+        try:  # [number, prompt_id, prompt, extra_data, output ids]
+            return {str(item[1]) for item in [*answer["queue_running"], *answer["queue_pending"]]}
+        except (KeyError, TypeError, IndexError) as error:
+            raise ProtocolViolation("ComfyUI (GET /queue)", str(answer)[:200]) from error
 
     async def history(self, prompt_id: str) -> Mapping[str, Any]:
         """``{prompt_id: entry}``, or ``{}`` while the prompt has not ended."""
@@ -91,6 +93,8 @@ class ComfyUIHTTP:
         async with self._request("POST", "/upload/image", "upload", data=form) as response:
             await _check(response)
             answer = await _json_object(response)
+        if not isinstance(answer.get("name"), str):
+            raise ProtocolViolation("ComfyUI (POST /upload/image)", str(answer)[:200])
         return f"{answer['subfolder']}/{answer['name']}" if answer.get("subfolder") else str(answer["name"])
 
     async def file_size(self, file: OutputFile) -> int:

@@ -190,17 +190,18 @@ class PromptSession:
             if self.prompt_id in queued_ids:
                 return None
             raise PromptLost(self.prompt_id)
-        status = entry.get("status") or {}
+        status = _object(entry.get("status"))
         if status.get("status_str") == "success":
             return self._result(entry)
         raise self._failure(_list(status.get("messages")))
 
     def _failure(self, messages: Sequence[Any]) -> PromptFailed | PromptInterrupted:
         """The error in a history entry: its last message says which."""
-        ends = {str(message[0]): message[1] for message in messages if isinstance(message, list) and len(message) == 2}
+        pairs = [message for message in messages if isinstance(message, list) and len(message) == 2]
+        ends = {str(kind): _object(data) for kind, data in pairs}
         if "execution_interrupted" in ends:
             return PromptInterrupted(_text_or_none(ends["execution_interrupted"].get("node_id")))
-        data = ends.get("execution_error") or {}
+        data = ends.get("execution_error", {})
         exception_type = str(data.get("exception_type", "unknown"))
         error = OutOfMemory if exception_type.rpartition(".")[2] == "OutOfMemoryError" else PromptFailed
         return error(
@@ -212,7 +213,7 @@ class PromptSession:
 
     def _result(self, entry: Mapping[str, Any]) -> PromptResult:
         """Collect every list element that names a file, and keep the rest as data, whatever the key is."""
-        outputs, meta = entry.get("outputs") or {}, entry.get("meta") or {}
+        outputs, meta = _object(entry.get("outputs")), _object(entry.get("meta"))
         position = {node_id: index for index, node_id in enumerate(self.workflow.nodes)}
         visible = [(_visible_id(node_id, meta), shown) for node_id, shown in outputs.items() if isinstance(shown, dict)]
         visible.sort(key=lambda item: position.get(item[0], len(position)))
@@ -243,6 +244,10 @@ def _shown_values(shown: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _output_file(node_id: str, index: int, value: Mapping[str, Any]) -> OutputFile:
     return OutputFile(node_id, index, str(value["filename"]), str(value.get("subfolder") or ""), str(value["type"]))
+
+
+def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401
+    return value if isinstance(value, dict) else {}
 
 
 def _list(value: Any) -> list[Any]:  # noqa: ANN401 (foreign JSON)

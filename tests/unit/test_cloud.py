@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import resource
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -30,6 +31,7 @@ from comfypod.errors import (
     JobTimedOut,
     ProtocolViolation,
     RequestRefused,
+    SavingFailed,
 )
 
 
@@ -107,6 +109,23 @@ def test_a_damaged_artifact_is_refused(damaged: dict[str, Any], tmp_path: Path) 
     with pytest.raises(ProtocolViolation):
         save_artifacts({"images": [damaged]}, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_full_is_told_and_leaves_no_half_file(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # the kernel refuses to write more
+    try:
+        with pytest.raises(SavingFailed, match=r"b\.png cannot be written"):
+            save_artifacts({"images": [artifact("a.png"), artifact("b.png", bytes(2000))]}, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "outputs").write_text("in the way", encoding="utf-8")
+    with pytest.raises(SavingFailed, match="choose another folder"):
+        save_artifacts({"images": [artifact("a.png")]}, tmp_path / "outputs")
 
 
 class PlannedAnswers(BaseHTTPRequestHandler):

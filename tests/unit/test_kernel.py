@@ -132,12 +132,32 @@ def test_a_refusal_says_what_is_installed() -> None:
     ("error", "says"),
     [
         ({}, "no reason was given"),
+        ({"message": 5, "details": None}, "5"),
         ({"message": "Prompt has no outputs", "details": ""}, "Prompt has no outputs"),
         ({"type": "missing_node_type", "message": "Node 'X' not found.", "details": "#1"}, "install the node pack"),
     ],
 )
 def test_a_refusal_without_node_errors_says_what_comfyui_said(error: dict[str, str], says: str) -> None:
     assert says in str(PromptRejected(error, {}))
+
+
+@pytest.mark.parametrize(
+    "node_errors",
+    [{"1": None}, {"1": {"errors": [None, {"type": "value_not_in_list", "extra_info": 5}]}}, {"1": {"errors": None}}],
+)
+def test_a_refusal_of_another_shape_still_makes_a_sentence(node_errors: dict[str, object]) -> None:
+    assert str(PromptRejected({"message": "no"}, node_errors)).startswith("ComfyUI refused the workflow: ")
+
+
+def test_a_child_goes_on_when_nobody_can_take_its_output() -> None:
+    def full_disk(line: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    # More than a pipe holds: a child that is not read would block for ever.
+    child = Child([sys.executable, "-c", "for _ in range(5000): print('x' * 99)"], on_line=full_disk)
+    assert child.process.wait(10) == 0
+    child.stop(grace_seconds=1)
+    assert child.last_lines[-1] == "x" * 99
 
 
 def test_a_child_that_ignores_sigterm_is_killed_with_what_it_started() -> None:

@@ -155,11 +155,15 @@ async def test_no_update_is_under_way_when_the_body_has_ended(tracker: ProgressT
 
 
 async def test_a_platform_that_does_not_take_updates_does_not_stop_the_job(tracker: ProgressTracker) -> None:
+    asked = asyncio.Event()
+
     async def refuse(job: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+        asked.set()
         raise ConnectionRefusedError
 
     async with ProgressReporter(tracker, {}, refuse, interval_seconds=0.1):
-        await asyncio.sleep(0)
+        async with asyncio.timeout(2):
+            await asked.wait()
 
 
 async def test_without_a_platform_it_is_silent(tracker: ProgressTracker) -> None:

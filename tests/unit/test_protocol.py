@@ -26,7 +26,7 @@ from comfypod.schema.workflow import Workflow
 
 TRANSCRIPTS = Path(__file__).parent.parent / "transcripts"
 VERSIONS = ("0.3.64", "0.8.0")
-SCENARIOS = sorted({path.stem for path in (TRANSCRIPTS / "0.3.64").glob("*.jsonl")})
+SCENARIOS = sorted({path.stem for path in (TRANSCRIPTS / "0.3.64").glob("*.jsonl")} - {"queue_delete"})
 
 
 @dataclass
@@ -78,15 +78,25 @@ def raw_message(line: dict[str, Any]) -> str | bytes | None:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_recorded_prompt_that_was_announced_as_over_has_a_verdict(version: str, scenario: str) -> None:
-    prompts = list(recorded_prompts(version, scenario))
-    assert prompts
-    for prompt in prompts:
-        if prompt.session.end_announced and prompt.history:
-            try:
-                assert prompt.session.receive_snapshot([], prompt.history) is not None
-            except (PromptFailed, PromptInterrupted) as error:
-                assert prompt.history[prompt.session.prompt_id]["status"]["status_str"] == "error"
-                assert str(error)
+    ended = [prompt for prompt in recorded_prompts(version, scenario) if prompt.session.end_announced]
+    assert ended
+    for prompt in ended:
+        assert prompt.history
+        try:
+            assert prompt.session.receive_snapshot([], prompt.history) is not None
+        except (PromptFailed, PromptInterrupted) as error:
+            assert prompt.history[prompt.session.prompt_id]["status"]["status_str"] == "error"
+            assert str(error)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_prompt_that_was_deleted_from_the_queue_is_never_announced_as_over_and_counts_as_lost(version: str) -> None:
+    deleted = [prompt for prompt in recorded_prompts(version, "queue_delete") if not prompt.events]
+    assert deleted
+    for prompt in deleted:
+        assert not prompt.session.end_announced
+        with pytest.raises(PromptLost):
+            prompt.session.receive_snapshot([], {})
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -263,3 +273,24 @@ def test_the_running_node_after_a_reconnection_comes_without_a_prompt_id() -> No
 def test_nothing_that_arrives_raises(raw: str | bytes) -> None:
     events = PromptSession("p", Workflow({})).receive_message(raw)
     assert list(events) in ([], [NodesCached(())])
+
+
+@pytest.mark.parametrize(
+    ("entry", "error"),
+    [
+        ({}, PromptFailed),
+        ({"status": "odd"}, PromptFailed),
+        ({"status": {"status_str": "error", "messages": [["execution_error", None], "odd", []]}}, PromptFailed),
+        ({"status": {"status_str": "error", "messages": [["execution_interrupted", 5]]}}, PromptInterrupted),
+    ],
+)
+def test_a_history_entry_of_another_shape_is_no_success(entry: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        PromptSession("p", Workflow({})).receive_snapshot([], {"p": entry})
+
+
+def test_outputs_of_another_shape_are_left_out() -> None:
+    entry = {"status": {"status_str": "success"}, "outputs": {"1": None, "2": {"images": 5}}, "meta": []}
+    result = PromptSession("p", Workflow({})).receive_snapshot([], {"p": entry})
+    assert result is not None
+    assert (list(result.files), list(result.texts)) == ([], [])

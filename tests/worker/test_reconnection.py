@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest_asyncio
 from worker_jobs import job, make_handler, queue_of, sampling, save_color, wait_until_sampling
+
+from comfypod.comfyui.client import SILENCE_SECONDS
 
 
 class Proxy:
@@ -109,7 +112,9 @@ async def test_a_prompt_that_ended_while_nobody_listened_is_found(
         while any((await queue_of(comfyui_url)).values()):
             await asyncio.sleep(0.01)
     proxy.release()
+    begun = time.monotonic()
     assert (await task)["status"] == "success"
+    assert time.monotonic() - begun < SILENCE_SECONDS  # asked for on reconnection, not only when nothing came
 
 
 async def test_a_comfyui_that_takes_connections_and_says_nothing_ends_with_the_deadline(proxy: Proxy) -> None:
