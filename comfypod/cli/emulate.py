@@ -6,11 +6,15 @@ import asyncio
 import shlex
 import signal
 import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from comfypod import logs
 from comfypod.cli.local import READY_PREFIX
 from comfypod.emulator.comfyui import ComfyUIEmulator
+from comfypod.emulator.faults import Fault
 from comfypod.emulator.runpod import RunPodEmulator
 from comfypod.errors import ConfigurationError
 from comfypod.settings import Settings
@@ -18,26 +22,57 @@ from comfypod.settings import Settings
 WORKER_SCRIPT = Path("rp_handler.py")
 
 
-def serve_comfyui(host: str, port: int, base_directory: Path, models_file: Path | None, preview_method: str) -> None:
-    """Run the built-in engine until SIGINT or SIGTERM."""
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What ``comfypod emulate comfyui`` is told: see its ``--help``."""
+
+    host: str
+    port: int
+    base_directory: Path
+    models_file: Path | None
+    preview_method: str
+    faults: Sequence[str] = ()
+    accept_faults: bool = False
+
+
+def serve_comfyui(options: EngineOptions) -> None:
+    """Run the built-in engine until SIGINT or SIGTERM, or until something ends it: then exit with code 1."""
     logs.configure(Settings())
-    asyncio.run(_serve_comfyui(host, port, base_directory, models_file, preview_method))
+    cause = asyncio.run(_serve_comfyui(options))
+    if cause is not None:
+        traceback.print_exception(cause)
+        sys.exit(1)
 
 
-async def _serve_comfyui(
-    host: str, port: int, base_directory: Path, models_file: Path | None, preview_method: str
-) -> None:
+async def _serve_comfyui(options: EngineOptions) -> BaseException | None:
+    """Return what ended the engine, None if it was told to stop."""
+    emulator = await _start_comfyui(options)
+    # Only now: while it starts, a signal ends it at once, as it ends ComfyUI.
     stop = _stop_signal()
-    try:
-        emulator = ComfyUIEmulator(base_directory, models_file=models_file, preview_method=preview_method)
-        await emulator.start(host, port)
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigurationError([f"The built-in engine cannot start at {host}:{port}: {error}"]) from error
+    emulator.died.add_done_callback(lambda _: stop.set())
     try:
         print(f"{READY_PREFIX}{emulator.url}", flush=True)
         await stop.wait()
     finally:
         await emulator.stop()
+    return emulator.died.result() if emulator.died.done() else None
+
+
+async def _start_comfyui(options: EngineOptions) -> ComfyUIEmulator:
+    try:
+        emulator = ComfyUIEmulator(
+            options.base_directory,
+            models_file=options.models_file,
+            preview_method=options.preview_method,
+            faults=[Fault.parse(spec) for spec in options.faults],
+            accept_faults=options.accept_faults,
+            own_process=True,
+        )
+        await emulator.start(options.host, options.port)
+    except (OSError, ValueError, TypeError) as error:
+        reason = f"The built-in engine cannot start at {options.host}:{options.port}: {error}"
+        raise ConfigurationError([reason]) from error
+    return emulator
 
 
 def serve_runpod(port: int, endpoint_id: str, api_key: str, workers: int, worker_command: str | None) -> None:

@@ -77,11 +77,20 @@ def emulate_comfyui(
     base_directory: Annotated[Path, typer.Option(help="Folder for input, output and temp.")] = Path(".comfypod/engine"),
     models: Annotated[Path | None, typer.Option(help="models.toml, for the loaders' lists.")] = None,
     preview_method: Annotated[str, typer.Option(help="none or auto: previews for prompts that do not say.")] = "none",
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SPEC", help="What goes wrong, such as hang:node=KSampler,step=3; repeatable."),
+    ] = None,
+    accept_faults: Annotated[
+        bool, typer.Option("--accept-faults", help="Let whoever reaches it plan faults at /emulator/faults.")
+    ] = False,
 ) -> None:
     """Run the built-in engine: ComfyUI's protocol, and nodes that draw shapes. For development; it is not a model."""
-    from comfypod.cli.emulate import serve_comfyui
+    from comfypod.cli.emulate import EngineOptions, serve_comfyui
 
-    serve_comfyui(listen, port, base_directory, models, preview_method)
+    serve_comfyui(
+        EngineOptions(listen, port, base_directory, models, preview_method, tuple(fault or ()), accept_faults)
+    )
 
 
 @emulate.command("runpod")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from aiohttp import web
@@ -23,7 +23,10 @@ from comfypod.emulator.engine.information import describe_class, features, syste
 from comfypod.emulator.engine.prompt_routes import PromptRoutes
 from comfypod.emulator.engine.queue import History, PromptQueue
 from comfypod.emulator.engine.sockets import SocketHub
+from comfypod.emulator.engine.striking import ExecutionFaults, boot
+from comfypod.emulator.engine.wire_faults import FaultRoutes, RequestFaults
 from comfypod.emulator.engine.worker import PromptWorker
+from comfypod.emulator.faults import Fault, FaultPlan
 from comfypod.emulator.nodes import NODE_CLASSES
 from comfypod.emulator.nodes.base import NodeClass
 
@@ -38,6 +41,7 @@ class ComfyUIEmulator:
     """One server. `start` it, use `url`, `stop` it; it cannot be started again.
 
     Files lie under ``base_directory``: ``input``, ``output``, ``temp`` (emptied at start and stop) and ``models``.
+    What ends ComfyUI's process ends the server: see `died`. ``faults`` can be added to while it runs.
     """
 
     def __init__(
@@ -48,6 +52,9 @@ class ComfyUIEmulator:
         models_file: Path | None = None,
         preview_method: str = "none",
         maximum_body_bytes: int = DEFAULT_BODY_BYTES,
+        faults: Iterable[Fault] = (),
+        accept_faults: bool = False,
+        own_process: bool = False,
     ) -> None:
         """Prepare a server.
 
@@ -58,9 +65,13 @@ class ComfyUIEmulator:
             preview_method: the default for prompts that name none: none, auto, latent2rgb or taesd (all but the first
                 mean the same here).
             maximum_body_bytes: larger requests get 413.
+            faults: what goes wrong, and when.
+            accept_faults: whether anybody who reaches the server may plan faults, at ``/emulator/faults``.
+            own_process: whether the process exists for this server alone, so that a fault may end it.
 
         Raises:
-            ValueError: there is no such preview method, or ``models_file`` is not TOML.
+            ValueError: there is no such preview method, ``models_file`` is not TOML, or a fault would end the process,
+                which is not the server's own.
             TypeError: ``models_file`` has another structure than ``[[model]]`` tables.
             OSError: ``models_file`` cannot be read.
         """
@@ -70,27 +81,49 @@ class ComfyUIEmulator:
         self._features = features(maximum_body_bytes)
         self._folders = Folders.below(base_directory)
         self._catalog = FileCatalog(self._folders, self._folders.input.parent / "models", models_file)
+        self.faults = FaultPlan(faults, own_process=own_process)
+        self._accepts_faults = accept_faults
         self._history = History()
-        self._hub = SocketHub(self._features, self._remaining, self._current_node)
+        self._hub = SocketHub(self._features, self._remaining, self._current_node, self._die, self.faults)
         self._queue = PromptQueue(self._history, self._hub.publish_status)
-        self._executor = Executor(node_classes, self._catalog, self._folders, self._hub, preview_method)
-        self._worker = PromptWorker(self._queue, self._executor)
+        striking = ExecutionFaults(self.faults, self._do_in_loop)
+        self._executor = Executor(
+            node_classes, self._catalog, self._folders, self._hub, preview_method=preview_method, faults=striking
+        )
+        self._worker = PromptWorker(self._queue, self._executor, striking)
         self._runner = web.AppRunner(
             self._application(maximum_body_bytes), access_log=None, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS
         )
         self._url = ""
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._died: asyncio.Future[BaseException] | None = None
+        self._dying: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
         """The base address, such as ``http://127.0.0.1:8188``; empty before `start`."""
         return self._url
 
+    @property
+    def died(self) -> asyncio.Future[BaseException]:
+        """Done with the cause when something has happened that ends ComfyUI's process with a traceback and exit code 1.
+
+        By then every connection is cut and new ones are refused. `stop` the server all the same.
+        """
+        if self._died is None:
+            raise RuntimeError("The built-in engine was not started.")
+        return self._died
+
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen, and run what is submitted. Port 0 takes a free one.
 
         Raises:
             OSError: the port is taken, or the base directory cannot be written.
+            SystemExit: a planned fault ends the process.
         """
+        self._loop = asyncio.get_running_loop()
+        self._died = self._loop.create_future()
+        await boot(self.faults, self._folders.input.parent)
         await asyncio.to_thread(self._folders.prepare)
         await self._hub.start()
         await self._runner.setup()
@@ -107,12 +140,35 @@ class ComfyUIEmulator:
 
     async def stop(self) -> None:
         """Interrupt what runs, close every connection and empty the temporary folder."""
+        if self._dying is not None:
+            await self._dying
         stopped = await asyncio.to_thread(self._worker.stop, SHUTDOWN_TIMEOUT_SECONDS)
         if not stopped:
             logger.warning("A node did not stop within %s s; its thread is left behind", SHUTDOWN_TIMEOUT_SECONDS)
         await self._hub.stop()
         await self._runner.cleanup()
-        await asyncio.to_thread(self._folders.remove_temporary)
+        if self._dying is None:  # A process that ends unexpectedly leaves it behind; the next start empties it.
+            await asyncio.to_thread(self._folders.remove_temporary)
+
+    def _die(self, cause: BaseException) -> None:
+        if self._dying is None:
+            self._dying = asyncio.create_task(self._cut_everything(cause))
+
+    async def _cut_everything(self, cause: BaseException) -> None:
+        """Leave the network as a process that exits does: without a word."""
+        logger.error("The built-in engine ends, as ComfyUI's process would: %r", cause)
+        for site in self._runner.sites:
+            await site.stop()
+        connections = self._runner.server.connections if self._runner.server is not None else []
+        for connection in connections:
+            if connection.transport is not None:
+                connection.transport.abort()
+        if not self.died.done():  # Whoever gave up waiting for it has cancelled it.
+            self.died.set_result(cause)
+
+    def _do_in_loop(self, action: Callable[[], None]) -> None:
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(action)
 
     def _remaining(self) -> int:
         return self._queue.remaining()
@@ -121,13 +177,17 @@ class ComfyUIEmulator:
         return self._executor.current_node(client_id)
 
     def _application(self, maximum_body_bytes: int) -> web.Application:
+        faults = RequestFaults(self.faults)
         application = web.Application(
-            client_max_size=maximum_body_bytes, middlewares=[refuse_foreign_origins, answer_refusals]
+            client_max_size=maximum_body_bytes,
+            middlewares=[faults.at_request, refuse_foreign_origins, answer_refusals],
         )
         prompts = PromptRoutes(self._queue, self._history, self._executor)
         routes = [*prompts.routes(), *FileRoutes(self._folders).routes(), *self._routes()]
         application.add_routes(routes)
         application.add_routes([web.route(route.method, f"/api{route.path}", route.handler) for route in routes])
+        if self._accepts_faults:
+            application.add_routes(FaultRoutes(self.faults).routes())
         # As ComfyUI's static route does, this makes an unknown GET a 404 and any other unknown method a 405.
         application.router.add_get("/{tail:.*}", _not_found)
         return application

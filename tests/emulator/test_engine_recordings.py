@@ -95,7 +95,7 @@ async def test_bodies_above_the_limit_are_refused(recording: Prepare) -> None:
 
 async def test_clients_without_an_id_are_told_by_the_same_rules(recording: Prepare) -> None:
     player = await recording("client_ids")
-    # From here on the recording is about the end of ComfyUI's process, which the engine does not share.
+    # From here on the recording is about the end of ComfyUI's process; test_engine_server has that.
     player.stop_at_note = "client_id = ['x']"
     differences = await player.play()
     assert not differences, report(differences)

@@ -39,6 +39,7 @@ def wait_for_interrupt(context: NodeContext) -> NodeResult:
 CLASSES = {
     "Show": NodeClass("Show", show, required={"text": Input("STRING", {"multiline": True})}, output_node=True),
     "Wait": NodeClass("Wait", wait_for_interrupt, output_node=True),
+    "Odd": NodeClass("Odd", lambda _: NodeResult(ui={"odd": [object()]}), output_node=True),
     "Load": NodeClass(
         "Load",
         lambda _, name: NodeResult((name,)),
@@ -186,13 +187,49 @@ async def test_a_body_above_the_limit_is_refused(client: Client) -> None:
     assert (status, text) == (413, b"Maximum request body size 200000 exceeded.")
 
 
-async def test_a_strange_client_id_reaches_nobody_and_harms_nobody(client: Client) -> None:
+async def test_a_client_id_that_is_a_number_or_empty_reaches_nobody_and_harms_nobody(client: Client) -> None:
     async with client.session.ws_connect(client.engine.url + "/ws?clientId=x") as watcher:
-        for strange in (["x"], {"x": 1}, 5, ""):
+        for strange in (5, ""):
             entry = await client.result(await client.submit(workflow(str(strange)), client_id=strange))
             assert entry["status"]["completed"] is True
-        kinds = [json.loads((await watcher.receive(DEADLINE_SECONDS)).data)["type"] for _ in range(1 + 4 * 3)]
+        kinds = [json.loads((await watcher.receive(DEADLINE_SECONDS)).data)["type"] for _ in range(1 + 2 * 3)]
         assert set(kinds) == {"status"}
+
+
+@pytest.mark.parametrize(
+    ("strange", "cause"), [(["x"], "unhashable type: 'list'"), ({"x": 1}, "unhashable type: 'dict'")]
+)
+async def test_a_client_id_that_is_a_list_or_an_object_ends_the_server(
+    client: Client, strange: Any, cause: str
+) -> None:
+    async with client.session.ws_connect(client.engine.url + "/ws?clientId=watcher") as watcher:
+        await client.submit(workflow(), client_id=strange)
+        await assert_dead(client, watcher, cause)
+
+
+async def test_an_output_that_is_not_json_ends_the_server_when_it_is_sent(client: Client) -> None:
+    async with client.session.ws_connect(client.engine.url + "/ws?clientId=me") as watcher:
+        await client.submit({"1": {"class_type": "Odd", "inputs": {}}}, client_id="me")
+        kinds = await assert_dead(client, watcher, "Object of type object is not JSON serializable")
+    assert kinds[-1] == "executing"
+
+
+async def test_an_output_that_is_not_json_is_sent_to_nobody_and_makes_the_history_unreadable(client: Client) -> None:
+    prompt_id = await client.submit({"1": {"class_type": "Odd", "inputs": {}}}, client_id="somebody")
+    await client.until("/prompt", lambda answer: answer["exec_info"]["queue_remaining"] == 0)
+    assert (await client.get(f"/history/{prompt_id}"))[0] == 500
+    assert not client.engine.died.done()
+
+
+async def assert_dead(client: Client, watcher: aiohttp.ClientWebSocketResponse, cause: str) -> list[str]:
+    """Check that the server is as gone as a process that has exited; return what the watcher was told before."""
+    error = await asyncio.wait_for(asyncio.shield(client.engine.died), DEADLINE_SECONDS)
+    assert str(error) == cause
+    kinds = [json.loads(frame.data)["type"] async for frame in watcher]
+    assert watcher.close_code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE
+    with pytest.raises(aiohttp.ClientConnectorError):
+        await client.get("/queue")
+    return kinds
 
 
 async def test_an_interrupt_names_the_running_prompt_and_the_next_one_runs(client: Client) -> None:

@@ -28,12 +28,21 @@ from comfypod.emulator.engine.progress import (
     preview_frame_with_metadata,
 )
 from comfypod.emulator.engine.queue import HistoryEntry, QueuedPrompt
+from comfypod.emulator.engine.striking import ExecutionFaults
 from comfypod.emulator.engine.validation import exception_name
+from comfypod.emulator.faults import FaultPlan
 from comfypod.emulator.nodes.base import Catalog, InterruptedByUserError, NodeClass, NodeResult
 
 logger = logging.getLogger(__name__)
 
 PREVIEW_METHODS = ("none", "auto", "latent2rgb", "taesd")
+
+# What ComfyUI adds to the message of this one type (execution.py of 0.8.0).
+OUT_OF_MEMORY_TYPE = "torch.OutOfMemoryError"
+OUT_OF_MEMORY_TIPS = (
+    "This error means you ran out of memory on your GPU.\n\n"
+    "TIPS: If the workflow worked before you might have accidentally set the batch_size to a large number."
+)
 
 
 class Publisher(Protocol):
@@ -58,13 +67,16 @@ class Executor:
         catalog: Catalog,
         folders: Folders,
         publisher: Publisher,
+        *,
         preview_method: str = "none",
+        faults: ExecutionFaults | None = None,
     ) -> None:
         self.node_classes = node_classes
         self.catalog = catalog
         self.folders = folders
         self.publisher = publisher
         self.preview_method = preview_method
+        self.faults = faults or ExecutionFaults(FaultPlan(), in_server=lambda action: action())
         self.cache: dict[str, NodeResult] = {}
         self.current: tuple[object, str] | None = None
         self._interrupted = threading.Event()
@@ -98,10 +110,10 @@ class Executor:
         if self._cache_unwanted.is_set():
             self._cache_unwanted.clear()
             self.cache.clear()
-        try:
-            return _PromptRun(self, prompt).run()
-        finally:
-            self.current = None
+        entry = _PromptRun(self, prompt).run()
+        # Not in a finally: as in ComfyUI, a node that ended this thread stays the one that runs.
+        self.current = None
+        return entry
 
 
 @dataclass(slots=True)
@@ -110,6 +122,7 @@ class _Context:
 
     run: _PromptRun
     node_id: str
+    reports: int = 0
 
     @property
     def input_folder(self) -> Path:
@@ -143,6 +156,8 @@ class _Context:
         # As in ComfyUI the check comes first: the message of the step in which the interrupt came is not sent.
         self.check_interrupted()
         self.run.report_progress(self.node_id, value, maximum, preview if self.previews_wanted else None)
+        self.reports += 1
+        self.run.strike(self.node_id, self.reports)
 
 
 class _PromptRun:
@@ -203,7 +218,8 @@ class _PromptRun:
         try:
             inputs.update(self._inputs(node_id))
             self.executor.check_interrupted()
-            result = _checked(self._class_of(node_id).run(_Context(self, node_id), **inputs))
+            self.strike(node_id, None)
+            result = self._shown(node_id, self._class_of(node_id).run(_Context(self, node_id), **inputs))
         except InterruptedByUserError:
             self._record("execution_interrupted", self._place(node_id), broadcast=True)
             return False
@@ -219,6 +235,20 @@ class _PromptRun:
         self._executed.append(node_id)
         self._finish(node_id)
         return True
+
+    def strike(self, node_id: str, step: int | None) -> None:
+        """Have a planned fault happen as a node starts (step None) or has reported progress for the step-th time."""
+        self.executor.faults.at_node(node_id, self._class_name(node_id), step, self.executor.check_interrupted)
+
+    def _shown(self, node_id: str, result: NodeResult) -> NodeResult:
+        """Return a result with its ui as it will be sent. What is not JSON stays, and ends ComfyUI when it is sent."""
+        if not result.ui:
+            return NodeResult(result.outputs)
+        ui = self.executor.faults.at_output(node_id, self._class_name(node_id), result.ui)
+        try:
+            return NodeResult(result.outputs, json.loads(json.dumps(ui)))
+        except (TypeError, ValueError, RecursionError):
+            return NodeResult(result.outputs, ui)
 
     def report_progress(self, node_id: str, value: int, maximum: int, preview: Image.Image | None) -> None:
         """Send what belongs to one step; the preview goes before ``progress`` if it carries metadata, else after."""
@@ -239,8 +269,11 @@ class _PromptRun:
         wanted = self.prompt.extra_data.get("preview_method")
         return wanted if wanted in PREVIEW_METHODS else self.executor.preview_method
 
+    def _class_name(self, node_id: str) -> str:
+        return str(self.prompt.workflow[node_id]["class_type"])
+
     def _class_of(self, node_id: str) -> NodeClass:
-        return self.executor.node_classes[self.prompt.workflow[node_id]["class_type"]]
+        return self.executor.node_classes[self._class_name(node_id)]
 
     def _cached(self, node_id: str) -> NodeResult | None:
         key = self._keys.get(node_id)
@@ -297,14 +330,15 @@ class _PromptRun:
         self._send_progress_state()
 
     def _place(self, node_id: str) -> dict[str, Any]:
-        class_type = self.prompt.workflow[node_id]["class_type"]
-        return {"node_id": node_id, "node_type": class_type, "executed": list(self._executed)}
+        return {"node_id": node_id, "node_type": self._class_name(node_id), "executed": list(self._executed)}
 
     def _failure(self, node_id: str, inputs: Mapping[str, Any], error: Exception) -> dict[str, Any]:
+        exception_type = exception_name(error)
+        tips = OUT_OF_MEMORY_TIPS if exception_type == OUT_OF_MEMORY_TYPE else ""
         return {
             **self._place(node_id),
-            "exception_message": f"{error}\n",
-            "exception_type": exception_name(error),
+            "exception_message": f"{error}\n{tips}",
+            "exception_type": exception_type,
             "traceback": traceback.format_tb(error.__traceback__),
             "current_inputs": {name: [_printable(value)] for name, value in inputs.items()},
             "current_outputs": list(self._keys),
@@ -342,11 +376,6 @@ _unique = itertools.count()
 
 def _meta(node_id: str) -> dict[str, Any]:
     return {"node_id": node_id, "display_node": node_id, "parent_node": None, "real_node_id": node_id}
-
-
-def _checked(result: NodeResult) -> NodeResult:
-    """Return a result whose ui is plain JSON, so that it can be sent; anything else is the node's failure."""
-    return NodeResult(result.outputs, json.loads(json.dumps(result.ui)) if result.ui else None)
 
 
 def _printable(value: object) -> object:

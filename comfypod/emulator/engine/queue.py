@@ -116,10 +116,11 @@ class PromptQueue:
             self._on_change()
             return self._running
 
-    def finish(self, prompt: QueuedPrompt, entry: HistoryEntry) -> None:
-        """Write the history of a prompt that ran, then tell that nothing runs, in this order."""
+    def finish(self, prompt: QueuedPrompt, entry: HistoryEntry | None) -> None:
+        """Write the history of a prompt that ran, if it is not lost, then tell that nothing runs, in this order."""
         with self._lock:
-            self._history.add(prompt.prompt_id, entry)
+            if entry is not None:
+                self._history.add(prompt.prompt_id, entry)
             self._running = None
             self._on_change()
 

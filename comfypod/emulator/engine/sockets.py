@@ -16,6 +16,9 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from comfypod.emulator.engine.wire_faults import MessageFaults
+from comfypod.emulator.faults import FaultPlan
+
 logger = logging.getLogger(__name__)
 
 # ComfyUI waits for ever. We cut off who has not read for this long, so that a forgotten reader does not stop the rest.
@@ -25,7 +28,9 @@ CLOSE_TIMEOUT_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    payload: str | bytes
+    kind: str
+    payload: str | bytes | Exception
+    """An exception if the data is not JSON: ComfyUI finds that out only when it sends the message."""
     client_id: object
 
 
@@ -37,6 +42,8 @@ class SocketHub:
         features: Mapping[str, Any],
         queue_remaining: Callable[[], int],
         current_node: Callable[[str], str | None],
+        on_failure: Callable[[BaseException], None],
+        plan: FaultPlan,
     ) -> None:
         """Make a hub.
 
@@ -44,13 +51,17 @@ class SocketHub:
             features: what the server answers to a client that announces its features.
             queue_remaining: how many prompts are pending or running.
             current_node: the node that runs for a client id, if one does.
+            on_failure: told once, in the event loop, what has ended the sending of messages. It ends ComfyUI's process.
+            plan: the faults that strike messages.
         """
         self._features = features
         self._queue_remaining = queue_remaining
         self._current_node = current_node
         self._sockets: dict[str, web.WebSocketResponse] = {}
         self._client_features: dict[str, Mapping[str, Any]] = {}
-        self._open: set[web.WebSocketResponse] = set()
+        self._on_failure = on_failure
+        self._faults: MessageFaults[_Message] = MessageFaults(plan, self._abort)
+        self._open: dict[web.WebSocketResponse, web.Request] = {}
         self._messages: asyncio.Queue[_Message] = asyncio.Queue()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._publishing: asyncio.Task[None] | None = None
@@ -59,6 +70,7 @@ class SocketHub:
         """Start sending."""
         self._loop = asyncio.get_running_loop()
         self._publishing = asyncio.create_task(self._publish_loop())
+        self._publishing.add_done_callback(self._publishing_ended)
 
     async def stop(self) -> None:
         """Close every connection and stop sending."""
@@ -72,17 +84,13 @@ class SocketHub:
             await asyncio.wait([self._publishing])
 
     def publish(self, event: str, data: Mapping[str, Any], client_id: object) -> None:
-        """Send ``{type, data}`` to one client, or to all if ``client_id`` is None. Callable from any thread.
-
-        Raises:
-            TypeError, ValueError: the data is not JSON.
-        """
+        """Send ``{type, data}`` to one client, or to all if ``client_id`` is None. Callable from any thread."""
         # Written out here, in the caller's thread, because the data may change before it is sent.
-        self._enqueue(_Message(json.dumps({"type": event, "data": data}), client_id))
+        self._enqueue(_Message(event, _written_out(event, data), client_id))
 
     def publish_binary(self, frame: bytes, client_id: object) -> None:
         """Send a binary frame to one client, or to all if ``client_id`` is None. Callable from any thread."""
-        self._enqueue(_Message(frame, client_id))
+        self._enqueue(_Message("binary", frame, client_id))
 
     def publish_status(self) -> None:
         """Tell everybody how long the queue is."""
@@ -100,12 +108,12 @@ class SocketHub:
         client_id = request.rel_url.query.get("clientId", "") or uuid.uuid4().hex
         self._sockets[client_id] = socket
         self._client_features[client_id] = {}
-        self._open.add(socket)
+        self._open[socket] = request
         try:
             await self._greet(socket, client_id)
             await self._read(socket, client_id)
         finally:
-            self._open.discard(socket)
+            del self._open[socket]
             # By id, not by connection: this is how a replaced connection silences the one that replaced it.
             self._sockets.pop(client_id, None)
             self._client_features.pop(client_id, None)
@@ -146,17 +154,36 @@ class SocketHub:
             logger.debug("A message was dropped because the server has stopped")
 
     async def _publish_loop(self) -> None:
+        """Send all messages, for ever. As in ComfyUI, one that cannot be sent ends everything."""
         while True:
             message = await self._messages.get()
-            for socket in self._receivers(message.client_id):
-                await self._send(socket, message.payload)
+            if self._receivers(message.client_id):
+                for each in await self._faults.at_message(message.kind, message):
+                    await self._deliver(each)
 
-    def _receivers(self, client_id: object) -> list[web.WebSocketResponse]:
+    async def _deliver(self, message: _Message) -> None:
+        for socket in self._receivers(message.client_id):
+            if isinstance(message.payload, Exception):
+                raise message.payload
+            await self._send(socket, message.payload)
+
+    def _receivers(self, client_id: Any) -> list[web.WebSocketResponse]:  # noqa: ANN401
+        """Return who gets a message; a TypeError is ComfyUI's own, for a client id that is a list or an object."""
         if client_id is None:
             return list(self._sockets.values())
-        # A client id that is not text reaches nobody. (In ComfyUI a list in this place ends the process.)
-        socket = self._sockets.get(client_id) if isinstance(client_id, str) else None
+        socket = self._sockets.get(client_id)  # One that is neither text nor one of those two reaches nobody.
         return [] if socket is None else [socket]
+
+    def _publishing_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._on_failure(error)
+
+    def _abort(self) -> None:
+        """End every websocket without a close frame."""
+        self._sockets.clear()
+        for request in self._open.values():
+            if request.transport is not None:
+                request.transport.abort()
 
     async def _send(self, socket: web.WebSocketResponse, payload: str | bytes) -> None:
         try:
@@ -167,6 +194,13 @@ class SocketHub:
         except TimeoutError:
             logger.warning("A websocket was cut off: it read nothing for %s s", SEND_TIMEOUT_SECONDS)
             await socket.close(drain=False)
+
+
+def _written_out(event: str, data: Mapping[str, Any]) -> str | Exception:
+    try:
+        return json.dumps({"type": event, "data": data})
+    except (TypeError, ValueError, RecursionError) as error:
+        return error
 
 
 def _parse_object(text: str) -> dict[str, Any] | None:
