@@ -6,12 +6,15 @@ The only file that imports ``runpod``.
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from comfypod.errors import ComfyPodError
+from comfypod.worker.handler import Handler
 from comfypod.worker.main import WorkerApplication
 
 
@@ -24,15 +27,63 @@ def main() -> int:
             # After ComfyUI has been started: this import takes 2 s, in which ComfyUI boots.
             import runpod  # noqa: PLC0415
 
-            worker.wait_until_ready()
+            _wait_until_ready(worker, runpod.serverless.register_fitness_check)
             # A changing value would make the SDK stop taking jobs until all running ones have ended.
             concurrency = worker.settings.worker_concurrency
-            config = {"handler": worker.handler(_progress_sender()), "concurrency_modifier": lambda _: concurrency}
-            runpod.serverless.start(config)
+            handler = _cancelled_by_sigterm(worker.handler(_progress_sender()))
+            runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _: concurrency})
     except ComfyPodError as error:
         print(f"{error.code}: {error}", file=sys.stderr)  # noqa: T201 (the end of the program)
         return 1
     return 0
+
+
+def _wait_until_ready(
+    worker: WorkerApplication, register_fitness_check: Callable[[Callable[[], None]], object]
+) -> None:
+    """Wait for ComfyUI; on RunPod one that does not work is told to the platform by the SDK, which ends the worker."""
+    try:
+        worker.wait_until_ready()
+    except ComfyPodError as error:
+        if "RUNPOD_WEBHOOK_GET_JOB" not in os.environ:
+            raise
+        print(f"{error.code}: {error}", file=sys.stderr)  # noqa: T201 (the SDK ends the process without a word of ours)
+        problem = error
+
+        def comfyui_works() -> None:
+            raise problem
+
+        register_fitness_check(comfyui_works)
+
+
+def _cancelled_by_sigterm(handler: Handler) -> Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]:
+    """The handler, whose jobs are cancelled when the worker is told to end.
+
+    The SDK lets running jobs finish, for which the platform does not wait: the prompt would be cut off in the middle,
+    and the job be given up by nobody. Its own signal handler, set before the first job, is called as well.
+    """
+    chained = False
+
+    async def handle(job: Mapping[str, Any]) -> dict[str, Any]:
+        nonlocal chained
+        if not chained:
+            chained = True
+            _call_before(signal.SIGTERM, handler.cancel_jobs)
+        return await handler(job)
+
+    return handle
+
+
+def _call_before(number: signal.Signals, action: Callable[[], None]) -> None:
+    """Call ``action`` when the signal comes, before whatever was to happen then."""
+    previous = signal.getsignal(number)
+
+    def act(received: int, frame: FrameType | None) -> None:
+        action()
+        if callable(previous):
+            previous(received, frame)
+
+    signal.signal(number, act)
 
 
 def _progress_sender() -> Any:  # noqa: ANN401 (SendProgress or None)

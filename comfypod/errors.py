@@ -10,9 +10,11 @@ the facts; the sentence a person reads is made from them in ``__str__`` and nowh
     │  └─ InvalidWorkflow      invalid_workflow
     ├─ ComfyUIError
     │  ├─ ComfyUIUnavailable   comfyui_unavailable   retryable
+    │  │  └─ ComfyUIUnresponsive                     it is alive, and busy or stuck
     │  ├─ PromptRejected       prompt_rejected
     │  ├─ PromptFailed         prompt_failed
     │  │  └─ OutOfMemory       out_of_memory         retryable, on a larger GPU
+    │  ├─ PromptStalled        prompt_stalled        retryable
     │  ├─ PromptInterrupted    prompt_interrupted
     │  └─ PromptLost           prompt_lost           retryable
     ├─ DeadlineExceeded        deadline_exceeded
@@ -117,27 +119,41 @@ class ComfyUIUnavailable(_WithFields, ComfyUIError):
         return f"ComfyUI is unavailable ({self.phase}): {self.cause}.{last}"
 
 
+class ComfyUIUnresponsive(ComfyUIUnavailable):
+    """It takes connections and does not answer in time: a model that loads may hold it up, or it hangs."""
+
+
 @dataclass(eq=False)
 class PromptRejected(_WithFields, ComfyUIError):
-    """ComfyUI refused the workflow (HTTP 400 on ``POST /prompt``, or parts of it with 200 and ``node_errors``)."""
+    """ComfyUI refused the workflow (HTTP 400 on ``POST /prompt``, or parts of it with 200 and ``node_errors``).
+
+    ``failed_imports`` are the custom node packs that failed to import when ComfyUI started, and why.
+    """
 
     code = "prompt_rejected"
     error: Mapping[str, Any]
     node_errors: Mapping[str, Any]
+    failed_imports: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         sentences = [sentence for node in self.node_errors.items() for sentence in _node_error_sentences(*node)]
         if not sentences:
-            sentences = [_error_sentence(self.error)]
+            sentences = [_error_sentence(self.error, self.failed_imports)]
         more = f" (and {len(sentences) - 3} more)" if len(sentences) > 3 else ""
         return "ComfyUI refused the workflow: " + "; ".join(sentences[:3]) + more
 
 
-def _error_sentence(error: Mapping[str, Any]) -> str:
+def _error_sentence(error: Mapping[str, Any], failed_imports: Mapping[str, str]) -> str:
     """ComfyUI's top-level error; an unknown node class is by far the most common one."""
     message, details = str(error.get("message", "")).rstrip("."), str(error.get("details", ""))
     if "does not exist" in message or error.get("type") == "missing_node_type":
-        return f"{message} ({details}); use a node this ComfyUI has, or install the node pack it belongs to"
+        advice = "use a node this ComfyUI has, or install the node pack it belongs to"
+        if failed_imports:
+            packs = ", ".join(f"{pack} ({reason})" for pack, reason in failed_imports.items())
+            advice = (
+                f"these custom node packs failed to import when ComfyUI started: {packs}; it may belong to one of them"
+            )
+        return f"{message} ({details}); {advice}"
     return f"{message} ({details})" if details and details != error.get("message") else message or "no reason was given"
 
 
@@ -188,6 +204,24 @@ class OutOfMemory(PromptFailed):
 
     code = "out_of_memory"
     retryable = True
+
+
+@dataclass(eq=False)
+class PromptStalled(_WithFields, ComfyUIError):
+    """The prompt ran, or was to run, and neither its messages nor ComfyUI's log told anything for ``seconds``."""
+
+    code = "prompt_stalled"
+    retryable = True
+    node_id: str | None
+    class_type: str | None
+    seconds: float
+
+    def __str__(self) -> str:
+        node = f"Node {self.node_id} ({self.class_type})" if self.node_id else "The prompt"
+        return (
+            f"{node} gave no sign of life for {self.seconds:g} s and was stopped; "
+            "if it needs that long, raise STALL_TIMEOUT_SECONDS"
+        )
 
 
 @dataclass(eq=False)

@@ -40,6 +40,33 @@ class Settings(BaseModel):
         description="Longest time a job may take on the worker; a job's own timeout_seconds is bounded by it. "
         "Keep it below the endpoint's execution timeout (600 s), so that the worker ends the job and not the platform.",
     )
+    stall_timeout_seconds: float = Field(
+        300,
+        gt=0,
+        description="How long a node may run without any sign of life, in ComfyUI's messages or its log, "
+        "before the job is given up.",
+    )
+    interrupt_timeout_seconds: float = Field(
+        10,
+        gt=0,
+        description="How long a node may go on after its job was cancelled or given up, before ComfyUI is restarted. "
+        "It stops between two steps; a restart costs loading the models again.",
+    )
+    retry_after_crash: bool = Field(
+        True, description="Run a job once more when ComfyUI died under it; nothing of it was delivered by then."
+    )
+    retry_out_of_memory: bool = Field(
+        True, description="Run a job once more, with all models unloaded first, when memory was short."
+    )
+    maximum_restarts_per_hour: int = Field(
+        5, ge=1, description="After so many restarts of ComfyUI within an hour the worker asks to be replaced."
+    )
+    refresh_worker: bool = Field(False, description="Ask for a fresh worker after every job.")
+    warmup_workflow: str | None = Field(
+        None,
+        description="Workflow that runs before the first job is taken, so that its models are loaded: the name of a "
+        "template in workflows/, or the path of an API-format file.",
+    )
     worker_concurrency: int = Field(
         1, ge=1, le=16, description="How many jobs the worker holds at a time; ComfyUI runs one of them."
     )

@@ -1,13 +1,14 @@
 """Fixtures that several test folders share: a ComfyUI to talk to.
 
-With COMFYUI_URL set, the tests that need a ComfyUI run against that one; otherwise against the built-in engine, started
-as a process of its own.
+With COMFYUI_URL or COMFYUI_COMMAND set, the tests that need a ComfyUI run against that one; otherwise against the
+built-in engine, started as a process of its own.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ from typing import Any
 import pytest
 
 from comfypod.child import Child
-from comfypod.comfyui.process import wait_until_ready
+from comfypod.comfyui.process import ComfyUIProcess
+from comfypod.comfyui.selftest import wait_for_remote
+from comfypod.comfyui.server import RemoteServer
 from comfypod.deadline import Deadline
 
 ROOT = Path(__file__).parents[1]
@@ -29,11 +32,29 @@ def get_json(url: str) -> Any:
 
 
 @pytest.fixture(scope="session")
-def comfyui_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A ComfyUI that answers."""
-    if url := os.environ.get("COMFYUI_URL"):
-        wait_until_ready(url, 30)
+def given_comfyui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+    """The ComfyUI that COMFYUI_URL names, or COMFYUI_COMMAND starts; None without either."""
+    url, command = os.environ.get("COMFYUI_URL"), os.environ.get("COMFYUI_COMMAND")
+    if url:
+        wait_for_remote(RemoteServer(url), 60)
         yield url.rstrip("/")
+    elif command:
+        process = ComfyUIProcess(shlex.split(command), tmp_path_factory.mktemp("comfyui"))
+        process.start()
+        try:
+            process.wait_until_ready(120)
+            yield process.url
+        finally:
+            process.stop()
+    else:
+        yield None
+
+
+@pytest.fixture(scope="session")
+def comfyui_url(given_comfyui: str | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A ComfyUI that answers."""
+    if given_comfyui:
+        yield given_comfyui
         return
     folder = tmp_path_factory.mktemp("engine")
     lines: list[str] = []

@@ -51,6 +51,8 @@ def _default(item: FieldInfo) -> str:
 def _hub_input(name: str, item: FieldInfo) -> dict[str, Any]:
     words = name.replace("_", " ").capitalize()
     entry: dict[str, Any] = {"name": words, "description": item.description, "advanced": True}
+    if isinstance(item.default, bool):
+        return {**entry, "type": "boolean", "default": item.default, "trueValue": "true", "falseValue": "false"}
     if isinstance(item.default, int | float):
         return {**entry, "type": "number", "default": item.default}
     options = [option for option in get_args(item.annotation) if isinstance(option, str)]

@@ -4,27 +4,52 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from comfypod.comfyui.http import ComfyUIHTTP
-from comfypod.comfyui.protocol import EventSink, PromptResult, PromptSession
+from comfypod.comfyui.outputs import PromptResult
+from comfypod.comfyui.protocol import EventSink, PromptSession, QueueSnapshot
+from comfypod.comfyui.server import Server
 from comfypod.comfyui.websocket import ClientConnection, ConnectionClosed, connect
 from comfypod.deadline import Deadline
-from comfypod.errors import ComfyPodError, ComfyUIUnavailable, PromptRejected
+from comfypod.errors import (
+    ComfyPodError,
+    ComfyUIUnavailable,
+    ComfyUIUnresponsive,
+    PromptLost,
+    PromptRejected,
+    PromptStalled,
+)
 from comfypod.logs import event
 from comfypod.retry import backoff_seconds
 from comfypod.schema.workflow import Workflow
 
-SILENCE_SECONDS = 5.0
-"""Without a message for this long, queue and history are asked: a message may have been lost."""
-RECONNECT_SECONDS = 10.0
-"""For so long a lost connection is sought anew before ComfyUI counts as unavailable."""
-STOP_SECONDS = 5.0
-"""For so long a prompt that nobody wants is asked to leave the GPU."""
+POLL_SECONDS = 0.05
+"""Between two questions when the answer is due at any moment."""
+QUIET_SPELLS = 2
+"""After so many silences in a row the websocket is opened anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a client bears what, in seconds.
+
+    Attributes:
+        silence_seconds: no message at all; then queue and history are asked, since a message may have been lost.
+        reconnect_seconds: nobody takes connections; then ComfyUI counts as unavailable.
+        interrupt_seconds: a prompt that nobody wants goes on; then ComfyUI is condemned.
+        stall_seconds: a prompt runs and neither says anything nor logs anything; then it is given up.
+    """
+
+    silence_seconds: float = 5.0
+    reconnect_seconds: float = 10.0
+    interrupt_seconds: float = 10.0
+    stall_seconds: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,37 +70,40 @@ class PromptOptions:
 class ComfyUI:
     """A client of one ComfyUI; make it with `ComfyUI.at`."""
 
-    def __init__(self, http: ComfyUIHTTP) -> None:
+    def __init__(self, server: Server, http: ComfyUIHTTP, patience: Patience) -> None:
         self.http = http
+        self._server = server
+        self._patience = patience
 
     @classmethod
     @asynccontextmanager
-    async def at(cls, url: str) -> AsyncIterator[ComfyUI]:
-        """A client of the ComfyUI at ``url``; nothing is sent yet."""
-        async with ComfyUIHTTP(url) as http:
-            yield cls(http)
+    async def at(cls, server: Server, patience: Patience | None = None) -> AsyncIterator[ComfyUI]:
+        """A client of ``server``; nothing is sent yet."""
+        async with ComfyUIHTTP(server.url) as http:
+            yield cls(server, http, patience or Patience())
 
     async def run(
         self, workflow: Workflow, deadline: Deadline, on_event: EventSink, options: PromptOptions | None = None
     ) -> PromptResult:
         """Run a workflow to its end and return what ComfyUI saved.
 
-        The prompt is removed from ComfyUI's queue, or interrupted, if this call is cancelled or the deadline passes.
-        ``on_event`` must return at once.
+        If this call is cancelled, the deadline passes or the prompt stalls, the prompt is removed from ComfyUI's queue
+        or interrupted; a ComfyUI that does not let go of it is condemned. ``on_event`` must return at once.
 
         Raises:
             PromptRejected: ComfyUI refused the workflow; ``node_errors`` says why, node by node.
-            PromptFailed: a node raised.
+            PromptFailed: a node raised; `OutOfMemory` if memory was short.
             PromptInterrupted, PromptLost: somebody else stopped it, or ComfyUI forgot it.
+            PromptStalled: a node gave no sign of life for too long.
             DeadlineExceeded: the deadline passed.
-            ComfyUIUnavailable: ComfyUI stopped answering.
+            ComfyUIUnavailable: ComfyUI ended, or takes no connections any more.
         """
         # Ours, so that an unanswered POST /prompt is settled by asking; a UUID, as ComfyUI 0.38 demands.
         session = PromptSession(str(uuid.uuid4()), workflow)
-        run = _PromptRun(self.http, session, on_event, options or PromptOptions())
+        run = _PromptRun(self._server, self.http, session, on_event, self._patience)
         try:
             async with deadline.enforce("execute"):
-                return await run.to_the_end()
+                return await run.to_the_end(options or PromptOptions())
         finally:
             await run.leave()
 
@@ -83,118 +111,175 @@ class ComfyUI:
 class _PromptRun:
     """One prompt between submission and verdict."""
 
-    def __init__(self, http: ComfyUIHTTP, session: PromptSession, on_event: EventSink, options: PromptOptions) -> None:
+    def __init__(
+        self, server: Server, http: ComfyUIHTTP, session: PromptSession, on_event: EventSink, patience: Patience
+    ) -> None:
+        self._server = server
         self._http = http
         self._session = session
         self._on_event = on_event
-        self._options = options
+        self._patience = patience
         self._client_id = uuid.uuid4().hex
         self._submitted = False
+        self._accepted = False
         self._ended = False
+        self._last_sign = time.monotonic()
+        self._lost_since: float | None = None
 
-    async def to_the_end(self) -> PromptResult:
-        """Connect, submit, listen; when the connection is lost, connect again and ask."""
-        delays = backoff_seconds(first=0.05, longest=1.0)
-        patience = Deadline.after(RECONNECT_SECONDS)
+    async def to_the_end(self, options: PromptOptions) -> PromptResult:
+        """Follow the prompt to its verdict, and give it up when it stalls."""
+        try:
+            async with asyncio.timeout(None) as scope:
+                watch = asyncio.create_task(self._end_when_stalled(scope))
+                try:
+                    return await self._follow(options)
+                finally:
+                    watch.cancel()
+        except TimeoutError as error:
+            if not scope.expired():
+                raise
+            raise self._stalled() from error
+
+    def _stalled(self) -> PromptStalled:
+        if not self._session.started:
+            self._server.condemn(f"it has not started a prompt for {self._patience.stall_seconds:g} s")
+        node = self._session.current_node
+        class_type = self._session.workflow.class_type(node) if node else None
+        return PromptStalled(node, class_type, self._patience.stall_seconds)
+
+    async def _end_when_stalled(self, scope: asyncio.Timeout) -> None:
+        """Let ``scope`` expire when neither messages nor the log of ComfyUI have told anything for too long."""
         while True:
-            connected = False
+            quiet_seconds = time.monotonic() - max(self._last_sign, self._server.last_output)
+            if quiet_seconds >= self._patience.stall_seconds:
+                scope.reschedule(asyncio.get_running_loop().time())
+                return
+            await asyncio.sleep(self._patience.stall_seconds - quiet_seconds)
+
+    async def _follow(self, options: PromptOptions) -> PromptResult:
+        """Connect, submit, listen; when the connection is lost, connect again and ask."""
+        delays = backoff_seconds(first=POLL_SECONDS, longest=1.0)
+        while True:
             try:
                 async with connect(self._http.url, self._client_id) as socket:
-                    connected = True
                     # Connected first, then submitted or asked: in the other order messages would be missed.
-                    if not self._submitted:
-                        await self._submit()
-                    elif result := await self._ask():
+                    result = await (self._ask() if self._submitted else self._submit(options))
+                    self._lost_since = None
+                    if result or (result := await self._listen(socket)):
                         return result
-                    return await self._listen(socket)
+            except ComfyUIUnresponsive as error:
+                # It is alive and busy (a model that loads can stop its server for long): others decide for how long.
+                self._lost_since = None
+                event("comfyui_unresponsive", logging.WARNING, cause=error)
             except (ConnectionClosed, ComfyUIUnavailable) as error:
-                if connected:  # patience counts from the loss
-                    patience = Deadline.after(RECONNECT_SECONDS)
-                if not self._submitted or patience.remaining_seconds <= 0:
-                    raise _as_unavailable(error) from error
+                self._check_lost(error)
                 event("connection_lost", prompt_id=self._session.prompt_id, cause=error)
+            except PromptLost:
+                if self._accepted:
+                    raise
+                self._submitted = False  # the request never arrived
             await asyncio.sleep(next(delays))
 
-    async def _submit(self) -> None:
+    def _check_lost(self, error: ConnectionClosed | ComfyUIUnavailable) -> None:
+        """Raise why there is no ComfyUI to connect to any more; return while there may be one."""
+        self._lost_since = self._lost_since or time.monotonic()
+        if time.monotonic() - self._lost_since >= self._patience.reconnect_seconds:
+            self._server.condemn(f"it takes no connections any more ({error})")
+            raise self._server.death("execute") or _as_unavailable(error) from error
+        if death := self._server.death("execute"):
+            raise death from error
+
+    async def _submit(self, options: PromptOptions) -> None:
         body = {
             "prompt": self._session.workflow.nodes,
             "prompt_id": self._session.prompt_id,
             "client_id": self._client_id,
-            "extra_data": self._options.extra_data(),
+            "extra_data": options.extra_data(),
         }
-        self._submitted = True
+        self._submitted = True  # perhaps, if no answer comes: the next question will tell
+        status, answer = await self._http.submit_prompt(body)
         try:
-            node_errors = await self._http.submit_prompt(body)
-        except PromptRejected:
-            self._submitted = False
-            raise
-        except ComfyUIUnavailable:
-            # The answer is lost, the prompt perhaps not.
-            if self._session.prompt_id not in await self._http.queued_ids() and not await self._history():
-                raise
-            return
+            self._session.receive_answer(status, answer)
+        except PromptRejected as error:
+            self._submitted = not 400 <= status < 500  # with 200 a part of it runs, and with 500 it may
+            raise replace(error, failed_imports=dict(self._server.failed_imports)) from None
+        self._accepted = True
         event("prompt_submitted", prompt_id=self._session.prompt_id, nodes=len(self._session.workflow.nodes))
-        if node_errors:
-            # ComfyUI would run the outputs that are valid and silently leave the others out.
-            raise PromptRejected({"message": "some outputs failed validation"}, node_errors)
 
-    async def _listen(self, socket: ClientConnection) -> PromptResult:
-        while True:
-            message = await _receive(socket)
+    async def _listen(self, socket: ClientConnection) -> PromptResult | None:
+        """Take in messages until the verdict; None when it is so quiet that the connection should be made anew.
+
+        ComfyUI may have forgotten it without a word: when it notices the end of an older connection of ours only now,
+        it takes the newer one's registration with it (``server.py: websocket_handler``).
+        """
+        quiet_spells = 0
+        while quiet_spells < QUIET_SPELLS:
+            due = self._session.end_announced  # and the history is a moment late
+            message = await _receive(socket, POLL_SECONDS if due else self._patience.silence_seconds)
             if message is not None:
-                for item in self._session.receive_message(message):
-                    self._on_event(item)
+                quiet_spells = 0
+                self._take(message)
+            elif not due:
+                quiet_spells += 1
             if (message is None or self._session.end_announced) and (result := await self._ask()):
                 return result
+        return None
+
+    def _take(self, message: str | bytes) -> None:
+        if self._session.concerns(message):
+            self._last_sign = time.monotonic()
+        for item in self._session.receive_message(message):
+            self._on_event(item)
 
     async def _ask(self) -> PromptResult | None:
         """Ask for the verdict: the queue first, then the history.
 
         In the other order a prompt that ends in between would look lost.
         """
-        queued = await self._http.queued_ids()
-        history: Mapping[str, Any] = {} if self._session.prompt_id in queued else await self._history()
-        self._ended = self._session.prompt_id not in queued
-        return self._session.receive_snapshot(queued, history)
-
-    async def _history(self) -> Mapping[str, Any]:
-        return await self._http.history(self._session.prompt_id)
+        queue = QueueSnapshot.from_json(await self._http.queue())
+        queued = self._session.prompt_id in queue
+        history: Mapping[str, Any] = {} if queued else await self._http.history(self._session.prompt_id)
+        self._ended = not queued
+        if self._session.prompt_id in queue.pending and queue.running:
+            self._last_sign = time.monotonic()  # another's turn: its own silence is not ours
+        return self._session.receive_snapshot(queue, history)
 
     async def leave(self) -> None:
         """Leave nothing behind in ComfyUI: no running or waiting prompt, and no history entry."""
-        if not self._submitted:
+        if not self._submitted or self._server.death("interrupt"):
             return
         try:
-            async with asyncio.timeout(STOP_SECONDS):
+            async with asyncio.timeout(self._patience.interrupt_seconds):
                 if not self._ended:
                     await self._stop()
                 await self._http.forget(self._session.prompt_id)
         except (ComfyPodError, TimeoutError) as error:
             # Said, not raised: how the prompt ended is what the caller must hear.
             event("prompt_left_behind", logging.WARNING, prompt_id=self._session.prompt_id, cause=repr(error))
+            if not self._ended:
+                self._server.condemn(f"a prompt could not be stopped within {self._patience.interrupt_seconds:g} s")
 
     async def _stop(self) -> None:
         """Take the prompt off the queue or the GPU, and see that it is gone."""
         prompt_id = self._session.prompt_id
-        await self._http.delete_queued(prompt_id)
-        await self._http.interrupt(prompt_id)
-        while prompt_id in await self._http.queued_ids():
-            await asyncio.sleep(0.05)
-            # Asked again each time: ComfyUI before 0.38 may miss an interrupt that arrives between two nodes.
-            await self._http.interrupt(prompt_id)
+        await self._http.cancel(prompt_id)
+        while prompt_id in QueueSnapshot.from_json(await self._http.queue()):
+            await asyncio.sleep(POLL_SECONDS)
+            await self._http.cancel(prompt_id)
+        self._ended = True
         event("prompt_stopped", prompt_id=prompt_id)
-
-
-async def _receive(socket: ClientConnection) -> str | bytes | None:
-    """The next message, or None after `SILENCE_SECONDS` without one."""
-    try:
-        async with asyncio.timeout(SILENCE_SECONDS):
-            return await socket.recv()
-    except TimeoutError:
-        return None
 
 
 def _as_unavailable(error: ConnectionClosed | ComfyUIUnavailable) -> ComfyUIUnavailable:
     if isinstance(error, ComfyUIUnavailable):
         return error
     return ComfyUIUnavailable("connect", f"the websocket was closed ({error})")
+
+
+async def _receive(socket: ClientConnection, seconds: float) -> str | bytes | None:
+    """The next message, or None after ``seconds`` without one."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await socket.recv()
+    except TimeoutError:
+        return None

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 import aiohttp
 
-from comfypod.comfyui.protocol import OutputFile
-from comfypod.errors import ComfyUIUnavailable, PromptRejected, ProtocolViolation
+from comfypod.comfyui.outputs import OutputFile
+from comfypod.errors import ComfyUIUnavailable, ComfyUIUnresponsive, ProtocolViolation
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 
@@ -26,6 +26,7 @@ class ComfyUIHTTP:
         self.url = url.rstrip("/")
         self._timeout = aiohttp.ClientTimeout(total=timeout_seconds)
         self._session: aiohttp.ClientSession | None = None
+        self._has_cancel = True
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(timeout=self._timeout)
@@ -35,33 +36,17 @@ class ComfyUIHTTP:
         if self._session is not None:
             await self._session.close()
 
-    async def submit_prompt(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Queue a prompt and return the ``node_errors`` of outputs that ComfyUI will leave out.
+    async def submit_prompt(self, body: Mapping[str, Any]) -> tuple[int, str]:
+        """Queue a prompt; the answer's status and body, which `PromptSession.receive_answer` understands.
 
         It has no timeout of its own, since validation may look through large folders: call it under a deadline.
-
-        Raises:
-            PromptRejected: ComfyUI refused all of it.
         """
         async with self._request("POST", "/prompt", "submit", json=body, timeout=_NO_TIMEOUT) as response:
-            if response.status >= 500:
-                # What its validation did not expect, for example a node that is null: its answer says nothing more.
-                error = {"message": "ComfyUI's validation failed on it", "details": f"HTTP {response.status}"}
-                raise PromptRejected(error, {})
-            if response.status == 413:
-                raise PromptRejected({"message": "it is too large", "details": await response.text()}, {})
-            answer = await _json_object(response)
-        if response.status != 200:
-            raise PromptRejected(_mapping(answer.get("error")), _mapping(answer.get("node_errors")))
-        return _mapping(answer.get("node_errors"))
+            return response.status, await response.text(errors="replace")
 
-    async def queued_ids(self) -> set[str]:
-        """Ids of all prompts that run or wait."""
-        answer = await self._get_json("/queue", "queue")
-        try:  # [number, prompt_id, prompt, extra_data, output ids]
-            return {str(item[1]) for item in [*answer["queue_running"], *answer["queue_pending"]]}
-        except (KeyError, TypeError, IndexError) as error:
-            raise ProtocolViolation("ComfyUI (GET /queue)", str(answer)[:200]) from error
+    async def queue(self) -> Mapping[str, Any]:
+        """What runs and what waits, which `QueueSnapshot` understands."""
+        return await self._get_json("/queue", "queue")
 
     async def history(self, prompt_id: str) -> Mapping[str, Any]:
         """``{prompt_id: entry}``, or ``{}`` while the prompt has not ended."""
@@ -75,13 +60,27 @@ class ComfyUIHTTP:
         """Delete a prompt's history entry: ComfyUI keeps 10,000 of them in memory, workflows included."""
         await self._post("/history", {"delete": [prompt_id]}, "forget")
 
-    async def interrupt(self, prompt_id: str) -> None:
-        """Ask the prompt to stop at its next step, if it is the one that runs."""
+    async def cancel(self, prompt_id: str) -> None:
+        """Take the prompt off the queue, or ask it to stop at its next step; without effect on one that has ended.
+
+        ComfyUI has one call for it since 0.26, which cannot hit another prompt. Before, and in 0.3.64 and 0.8, an
+        interrupt that arrives between two nodes may be lost: see that the prompt is gone, else call this again.
+        """
+        if self._has_cancel and await self._cancel_at_once(prompt_id):
+            return
+        await self._post("/queue", {"delete": [prompt_id]}, "interrupt")
         await self._post("/interrupt", {"prompt_id": prompt_id}, "interrupt")
 
-    async def delete_queued(self, prompt_id: str) -> None:
-        """Remove the prompt from the queue, if it still waits there."""
-        await self._post("/queue", {"delete": [prompt_id]}, "interrupt")
+    async def _cancel_at_once(self, prompt_id: str) -> bool:
+        async with self._request("POST", f"/api/jobs/{prompt_id}/cancel", "interrupt") as response:
+            self._has_cancel = response.status not in {404, 405}  # how the different versions say no
+            if self._has_cancel:
+                await _check(response, "interrupt")
+        return self._has_cancel
+
+    async def free_memory(self) -> None:
+        """Have all models unloaded and the results of earlier nodes dropped, before the next prompt."""
+        await self._post("/free", {"unload_models": True, "free_memory": True}, "free")
 
     async def upload_input(self, name: str, subfolder: str, content: bytes) -> str:
         """Store an input file and return the name by which nodes load it (``subfolder/name``)."""
@@ -91,7 +90,7 @@ class ComfyUIHTTP:
         form.add_field("subfolder", subfolder)
         form.add_field("overwrite", "true")
         async with self._request("POST", "/upload/image", "upload", data=form) as response:
-            await _check(response)
+            await _check(response, "upload")
             answer = await _json_object(response)
         if not isinstance(answer.get("name"), str):
             raise ProtocolViolation("ComfyUI (POST /upload/image)", str(answer)[:200])
@@ -100,23 +99,23 @@ class ComfyUIHTTP:
     async def file_size(self, file: OutputFile) -> int:
         """Size of an output file in bytes, without fetching it."""
         async with self._request("HEAD", "/view", "fetch", params=_view_query(file)) as response:
-            await _check(response)
+            await _check(response, "fetch")
             return response.content_length or 0
 
     async def fetch(self, file: OutputFile) -> bytes:
         """The content of an output file."""
         async with self._request("GET", "/view", "fetch", params=_view_query(file)) as response:
-            await _check(response)
+            await _check(response, "fetch")
             return await response.read()
 
     async def _get_json(self, path: str, phase: str) -> dict[str, Any]:
         async with self._request("GET", path, phase) as response:
-            await _check(response)
+            await _check(response, phase)
             return await _json_object(response)
 
     async def _post(self, path: str, body: Mapping[str, Any], phase: str) -> None:
         async with self._request("POST", path, phase, json=body) as response:
-            await _check(response)
+            await _check(response, phase)
 
     @asynccontextmanager
     async def _request(
@@ -135,7 +134,7 @@ class ComfyUIHTTP:
                 yield response
         except TimeoutError as error:
             cause = f"{method} {path} was not answered within {self._timeout.total:g} s"
-            raise ComfyUIUnavailable(phase, cause) from error
+            raise ComfyUIUnresponsive(phase, cause) from error
         except aiohttp.ClientError as error:
             raise ComfyUIUnavailable(phase, f"{method} {path} failed ({error})") from error
 
@@ -144,11 +143,14 @@ def _view_query(file: OutputFile) -> dict[str, str]:
     return {"filename": file.filename, "subfolder": file.subfolder, "type": file.type}
 
 
-async def _check(response: aiohttp.ClientResponse) -> None:
-    if response.status != 200:
-        text = (await response.text(errors="replace"))[:200]
-        source = f"ComfyUI ({response.method} {response.url.path})"
-        raise ProtocolViolation(source, f"HTTP {response.status} {text}".strip())
+async def _check(response: aiohttp.ClientResponse, phase: str) -> None:
+    if response.status == 200:
+        return
+    text = (await response.text(errors="replace"))[:200]
+    answer = f"HTTP {response.status} {text}".strip()
+    if response.status in {502, 503, 504}:  # from a proxy in front of it
+        raise ComfyUIUnavailable(phase, f"{response.method} {response.url.path} was answered with {answer}")
+    raise ProtocolViolation(f"ComfyUI ({response.method} {response.url.path})", answer)
 
 
 async def _json_object(response: aiohttp.ClientResponse) -> dict[str, Any]:
@@ -161,7 +163,3 @@ async def _json_object(response: aiohttp.ClientResponse) -> dict[str, Any]:
         received = f"HTTP {response.status} {raw[:200].decode(errors='replace')}"
         raise ProtocolViolation(f"ComfyUI ({response.method} {response.url.path})", received)
     return answer
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:  # noqa: ANN401 (foreign JSON)
-    return value if isinstance(value, dict) else {}

@@ -1,31 +1,42 @@
-"""ComfyUI's process: started, awaited until it answers, and stopped. No event loop: the SDK runs several."""
+"""One ComfyUI process: started, awaited until it answers, watched, and stopped. No event loop: the SDK runs several."""
 
 from __future__ import annotations
 
 import http.client
+import logging
 import shlex
 import socket
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from comfypod.child import Child
+from comfypod.comfyui.diagnosis import explain_exit, failed_import, plain, tells_dead_thread
 from comfypod.deadline import Deadline
 from comfypod.errors import ComfyUIUnavailable, ConfigurationError
 from comfypod.logs import event
 
 STOP_GRACE_SECONDS = 5.0
 POLL_SECONDS = 0.05
+LOG_TAIL_LINES = 20
+LOG_LINE_CHARACTERS = 300
 
 
 class ComfyUIProcess:
-    """One ComfyUI on loopback, at ``url``; ``command`` gets ``--listen`` and ``--port`` unless it names a port."""
+    """One ComfyUI on loopback, at ``url``; ``command`` gets ``--listen`` and ``--port`` unless it names a port.
+
+    A `Server`. It is started once; `comfypod.comfyui.supervisor` makes another when it is gone.
+    """
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:
         self.command, port = _with_port(command)
         self.url = f"http://127.0.0.1:{port}"
+        self.failed_imports: dict[str, str] = {}
+        self.condemned = threading.Event()
+        self._condemned_for = ""
         self._folder = folder
         self._child: Child | None = None
 
@@ -34,12 +45,25 @@ class ComfyUIProcess:
 
         Raises:
             ConfigurationError: the command cannot be started.
+            ComfyUIUnavailable: another process listens at its port.
         """
+        if _is_taken(self.url):  # else that one would be taken for ours
+            raise ComfyUIUnavailable("start", f"another process listens at {self.url}; end it or choose another --port")
         event("comfyui_starting", command=shlex.join(self.command))
         try:
-            self._child = Child(self.command, on_line=_forward, folder=self._folder)
+            self._child = Child(self.command, on_line=self._read_line, folder=self._folder)
         except OSError as error:
             raise ConfigurationError([f"ComfyUI's command {self.command[0]!r} cannot be started: {error}."]) from error
+
+    def _read_line(self, line: str) -> None:
+        if failure := failed_import(plain(line)):
+            pack, reason = failure
+            self.failed_imports[pack] = reason
+            event("custom_node_failed", logging.ERROR, pack=pack, reason=reason)
+        if tells_dead_thread(line):
+            self.condemn("its execution thread died")
+        # Last, since it fails when nobody takes our own output any more. ComfyUI's lines go where ours go.
+        sys.stderr.write(f"comfyui | {line}\n")
 
     def wait_until_ready(self, timeout_seconds: float) -> None:
         """Return when it answers.
@@ -47,36 +71,59 @@ class ComfyUIProcess:
         Raises:
             ComfyUIUnavailable: it exited, or did not answer in time; with its exit code and last lines.
         """
-        begun = time.monotonic()
-        child = self._child
-        wait_until_ready(self.url, timeout_seconds, child)
-        event("comfyui_ready", url=self.url, seconds=round(time.monotonic() - begun, 2))
+        deadline = Deadline.after(timeout_seconds)
+        while not answers(self.url):
+            if death := self.death("start"):
+                raise death
+            if deadline.remaining_seconds <= 0:
+                cause = f"nothing answered at {self.url} within {timeout_seconds:g} s"
+                raise ComfyUIUnavailable("start", cause, None, self._log_tail())
+            time.sleep(POLL_SECONDS)
+
+    def death(self, phase: str) -> ComfyUIUnavailable | None:
+        """Why it is gone: it exited, was killed, or was condemned."""
+        exit_code, lines = self.exit_code, self._log_tail()
+        if self.condemned.is_set():
+            return ComfyUIUnavailable(phase, f"it was ended because {self._condemned_for}", exit_code, lines)
+        return (
+            None if exit_code is None else ComfyUIUnavailable(phase, explain_exit(exit_code, lines), exit_code, lines)
+        )
+
+    def condemn(self, reason: str) -> None:
+        """Have it ended; the first reason counts."""
+        if not self.condemned.is_set():
+            self._condemned_for = reason
+            self.condemned.set()
+            event("comfyui_condemned", logging.ERROR, url=self.url, reason=reason)
+
+    @property
+    def condemned_for(self) -> str | None:
+        """The reason, once it is condemned."""
+        return self._condemned_for or None
+
+    @property
+    def exit_code(self) -> int | None:
+        """None before it has ended; negative: the signal that ended it."""
+        return self._child.exit_code if self._child else None
+
+    @property
+    def last_output(self) -> float:
+        """The moment of its newest log line."""
+        return self._child.last_output if self._child else 0.0
+
+    def _log_tail(self) -> list[str]:
+        lines = map(plain, list(self._child.last_lines)) if self._child else ()
+        return [line[:LOG_LINE_CHARACTERS] for line in lines if line][-LOG_TAIL_LINES:]
 
     def stop(self) -> None:
         """End it and everything it started."""
         if self._child is not None:
-            self._child.stop(STOP_GRACE_SECONDS)
+            self._child.stop(0.5 if self.condemned.is_set() else STOP_GRACE_SECONDS)
             event("comfyui_stopped", exit_code=self._child.exit_code)
 
 
-def wait_until_ready(url: str, timeout_seconds: float, child: Child | None = None) -> None:
-    """Return when the ComfyUI at ``url`` answers; its port opens only when everything is loaded.
-
-    Raises:
-        ComfyUIUnavailable: ``child`` exited, or nothing answered in time.
-    """
-    deadline = Deadline.after(timeout_seconds)
-    while not _answers(url):
-        if child is not None and child.exit_code is not None:
-            cause = f"it exited with code {child.exit_code} before it answered"
-            raise ComfyUIUnavailable("start", cause, child.exit_code, list(child.last_lines))
-        if deadline.remaining_seconds <= 0:
-            lines = list(child.last_lines) if child else ()
-            raise ComfyUIUnavailable("start", f"nothing answered at {url} within {timeout_seconds:g} s", None, lines)
-        time.sleep(POLL_SECONDS)
-
-
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a ComfyUI answers at ``url``; its port opens only when everything is loaded."""
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.netloc, timeout=2)
@@ -87,6 +134,13 @@ def _answers(url: str) -> bool:
         return False
     finally:
         connection.close()
+
+
+def _is_taken(url: str) -> bool:
+    parts = urlsplit(url)
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        return probe.connect_ex((parts.hostname, parts.port)) == 0
 
 
 def _with_port(command: Sequence[str]) -> tuple[list[str], int]:
@@ -107,8 +161,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _forward(line: str) -> None:
-    """ComfyUI's own log lines go where ours go."""
-    sys.stderr.write(f"comfyui | {line}\n")

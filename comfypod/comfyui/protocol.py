@@ -9,14 +9,17 @@ in that order: a prompt leaves the queue and enters the history in one step (``e
 from __future__ import annotations
 
 import json
+import math
 import struct
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeGuard
 
-from comfypod.errors import OutOfMemory, PromptFailed, PromptInterrupted, PromptLost
-from comfypod.schema.output import TextOutput
+from comfypod.comfyui.diagnosis import is_out_of_memory
+from comfypod.comfyui.outputs import PromptResult, collect_outputs
+from comfypod.errors import OutOfMemory, PromptFailed, PromptInterrupted, PromptLost, PromptRejected, ProtocolViolation
+from comfypod.schema.wire import as_list, as_object
 from comfypod.schema.workflow import Workflow
 
 LONGEST_MESSAGE = 2000
@@ -68,22 +71,29 @@ EventSink = Callable[[Event], None]
 
 
 @dataclass(frozen=True, slots=True)
-class OutputFile:
-    """A file that a node left: ``type`` is the folder, "output" or "temp"; ``index`` counts a node's files from 0."""
+class QueueSnapshot:
+    """Ids of the prompts that run and that wait, at one moment."""
 
-    node_id: str
-    index: int
-    filename: str
-    subfolder: str
-    type: str
+    running: frozenset[str]
+    pending: frozenset[str]
 
+    @classmethod
+    def from_json(cls, answer: Mapping[str, Any]) -> QueueSnapshot:
+        """Read the answer of ``GET /queue``.
 
-@dataclass(frozen=True, slots=True)
-class PromptResult:
-    """What a prompt that succeeded left, in the workflow's node order."""
+        Raises:
+            ProtocolViolation: it has another shape.
+        """
+        try:  # [number, prompt_id, prompt, extra_data, output ids]
+            running, pending = (
+                frozenset(str(item[1]) for item in answer[key]) for key in ("queue_running", "queue_pending")
+            )
+        except (KeyError, TypeError, IndexError) as error:
+            raise ProtocolViolation("ComfyUI (GET /queue)", str(answer)[:200]) from error
+        return cls(running, pending)
 
-    files: Sequence[OutputFile]
-    texts: Sequence[TextOutput]
+    def __contains__(self, prompt_id: str) -> bool:
+        return prompt_id in self.running or prompt_id in self.pending
 
 
 class _Binary(IntEnum):
@@ -96,16 +106,18 @@ class _Binary(IntEnum):
 class PromptSession:
     """One prompt's life as ComfyUI tells it.
 
-    Feed every websocket message to `receive_message` and hand its events on. When `end_announced` is true, after a
-    reconnection and on silence, ask ``/queue``, then ``/history/{id}``, and feed both to `receive_snapshot`: it returns
-    the result, raises what ended the prompt, or returns None while the prompt is queued or running.
+    Feed the answer to ``POST /prompt`` to `receive_answer`. Feed every websocket message to `receive_message` and hand
+    its events on. When `end_announced` is true, after a reconnection and on silence, ask ``/queue``, then
+    ``/history/{id}``, and feed both to `receive_snapshot`: it returns the result, raises what ended the prompt, or
+    returns None while the prompt is queued or running. `started` says that it has left the queue.
     """
 
     def __init__(self, prompt_id: str, workflow: Workflow) -> None:
         self.prompt_id = prompt_id
         self.workflow = workflow
+        self.started = False
         self.end_announced = False
-        self._current_node: str | None = None
+        self.current_node: str | None = None
 
     def receive_message(self, raw: str | bytes) -> Sequence[Event]:
         """The events in a websocket message: none for messages of others, unknown ones, and garbage. Never raises."""
@@ -117,21 +129,26 @@ class PromptSession:
             return ()
         try:
             message = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             return ()
         data = message.get("data") if isinstance(message, dict) else None
         if not isinstance(data, dict):
             return ()
         return self._receive_text(str(message.get("type")), data)
 
+    def concerns(self, raw: str | bytes) -> bool:
+        """Whether a message is a sign of life of this prompt; ``status`` and other people's messages are none."""
+        return isinstance(raw, bytes) or self.prompt_id in raw
+
     def _receive_text(self, kind: str, data: dict[str, Any]) -> Sequence[Event]:
         # The one message without prompt_id that is about us: on reconnection, the running node of this client's prompt.
         if data.get("prompt_id", self.prompt_id if kind == "executing" else None) != self.prompt_id:
             return ()
+        self.started = True
         if kind == "execution_start":
             return (PromptStarted(),)
         if kind == "execution_cached":
-            return (NodesCached(tuple(map(str, _list(data.get("nodes"))))),)
+            return (NodesCached(tuple(map(str, as_list(data.get("nodes"))))),)
         if kind == "executing":
             return self._receive_executing(data)
         if kind == "progress":
@@ -142,15 +159,15 @@ class PromptSession:
         node = data.get("display_node") or data.get("node")
         if node is None:
             # The last message of a prompt, sent after its history exists (main.py: prompt_worker).
-            self.end_announced = "prompt_id" in data
+            self.end_announced |= "prompt_id" in data
             return ()
-        self._current_node = str(node)
-        return (NodeStarted(self._current_node),)
+        self.current_node = str(node)
+        return (NodeStarted(self.current_node),)
 
     def _receive_progress(self, data: dict[str, Any]) -> Sequence[Event]:
         value, maximum = data.get("value"), data.get("max")
-        node = data.get("node") or self._current_node
-        if node is None or not isinstance(value, int | float) or not isinstance(maximum, int | float):
+        node = data.get("node") or self.current_node
+        if node is None or not _is_number(value) or not _is_number(maximum):
             return ()
         return (NodeProgressed(str(node), value, maximum),)
 
@@ -160,12 +177,12 @@ class PromptSession:
             return ()
         event, number = struct.unpack_from(">II", raw)
         if event == _Binary.PREVIEW_IMAGE:
-            return (PreviewReceived(self._current_node, "image/png" if number == 2 else "image/jpeg", raw[8:]),)
+            return (PreviewReceived(self.current_node, "image/png" if number == 2 else "image/jpeg", raw[8:]),)
         if event != _Binary.PREVIEW_IMAGE_WITH_METADATA:
             return ()
         try:
             metadata = json.loads(raw[8 : 8 + number])
-        except ValueError:
+        except (ValueError, RecursionError):
             return ()
         if not isinstance(metadata, dict) or metadata.get("prompt_id") != self.prompt_id:
             return ()
@@ -173,11 +190,35 @@ class PromptSession:
         content_type = str(metadata.get("image_type", "image/jpeg"))
         return (PreviewReceived(None if node is None else str(node), content_type, raw[8 + number :]),)
 
-    def receive_snapshot(self, queued_ids: Collection[str], history: Mapping[str, Any]) -> PromptResult | None:
+    def receive_answer(self, status: int, body: str) -> None:
+        """Take in the answer to ``POST /prompt``: HTTP status and body.
+
+        Raises:
+            PromptRejected: ComfyUI refused the workflow, or some of its outputs (it would run the others).
+            ProtocolViolation: it answered neither yes nor no.
+        """
+        if status >= 500:
+            # What its validation did not expect, for example a node that is null: its answer says nothing more.
+            error = {"message": "ComfyUI's validation failed on it", "details": f"HTTP {status}"}
+            raise PromptRejected(error, {})
+        if status == 413:
+            raise PromptRejected({"message": "it is too large", "details": body[:LONGEST_MESSAGE]}, {})
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise ProtocolViolation("ComfyUI (POST /prompt)", f"HTTP {status} {body[:200]}")
+        if status != 200:
+            raise PromptRejected(as_object(answer.get("error")), as_object(answer.get("node_errors")))
+        if node_errors := as_object(answer.get("node_errors")):
+            raise PromptRejected({"message": "some outputs failed validation"}, node_errors)
+
+    def receive_snapshot(self, queue: QueueSnapshot, history: Mapping[str, Any]) -> PromptResult | None:
         """The verdict, or None while the prompt is queued or running.
 
         Args:
-            queued_ids: ids in ``GET /queue``, running and pending; asked first.
+            queue: from the answer of ``GET /queue``; asked first.
             history: the answer of ``GET /history/{id}``, asked afterwards.
 
         Raises:
@@ -185,73 +226,37 @@ class PromptSession:
             PromptInterrupted: somebody interrupted it.
             PromptLost: neither queue nor history knows it.
         """
+        self.started |= self.prompt_id in queue.running
         entry = history.get(self.prompt_id)
         if not isinstance(entry, dict):
-            if self.prompt_id in queued_ids:
+            if self.prompt_id in queue:
                 return None
             raise PromptLost(self.prompt_id)
-        status = _object(entry.get("status"))
+        status = as_object(entry.get("status"))
         if status.get("status_str") == "success":
-            return self._result(entry)
-        raise self._failure(_list(status.get("messages")))
+            return collect_outputs(entry, self.workflow)
+        raise self._failure(as_list(status.get("messages")))
 
     def _failure(self, messages: Sequence[Any]) -> PromptFailed | PromptInterrupted:
         """The error in a history entry: its last message says which."""
         pairs = [message for message in messages if isinstance(message, list) and len(message) == 2]
-        ends = {str(kind): _object(data) for kind, data in pairs}
+        ends = {str(kind): as_object(data) for kind, data in pairs}
         if "execution_interrupted" in ends:
             return PromptInterrupted(_text_or_none(ends["execution_interrupted"].get("node_id")))
         data = ends.get("execution_error", {})
         exception_type = str(data.get("exception_type", "unknown"))
-        error = OutOfMemory if exception_type.rpartition(".")[2] == "OutOfMemoryError" else PromptFailed
+        message = str(data.get("exception_message", "")).strip()
+        error = OutOfMemory if is_out_of_memory(exception_type, message) else PromptFailed
         return error(
             node_id=str(data.get("node_id", "?")),
             class_type=str(data.get("node_type", "?")),
             exception_type=exception_type,
-            message=str(data.get("exception_message", "")).strip()[:LONGEST_MESSAGE],
+            message=message[:LONGEST_MESSAGE],
         )
 
-    def _result(self, entry: Mapping[str, Any]) -> PromptResult:
-        """Collect every list element that names a file, and keep the rest as data, whatever the key is."""
-        outputs, meta = _object(entry.get("outputs")), _object(entry.get("meta"))
-        position = {node_id: index for index, node_id in enumerate(self.workflow.nodes)}
-        visible = [(_visible_id(node_id, meta), shown) for node_id, shown in outputs.items() if isinstance(shown, dict)]
-        visible.sort(key=lambda item: position.get(item[0], len(position)))
-        files: list[OutputFile] = []
-        texts: list[TextOutput] = []
-        for node_id, shown in visible:
-            for key, value in _shown_values(shown):
-                if isinstance(value, dict) and "filename" in value and "type" in value:
-                    index = sum(file.node_id == node_id for file in files)
-                    files.append(_output_file(node_id, index, value))
-                elif key != "animated":  # a flag beside the files of SaveAnimatedWEBP, SaveVideo …
-                    texts.append(TextOutput(node_id, key, value))
-        return PromptResult(files, texts)
 
-
-def _visible_id(node_id: str, meta: Mapping[str, Any]) -> str:
-    """The id a person sees: nodes expanded at run time have ids such as ``1.0.0.3``, and their display node in meta."""
-    entry = meta.get(node_id)
-    display = entry.get("display_node") if isinstance(entry, dict) else None
-    return str(display or node_id)
-
-
-def _shown_values(shown: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for key, values in shown.items():
-        for value in _list(values):
-            yield key, value
-
-
-def _output_file(node_id: str, index: int, value: Mapping[str, Any]) -> OutputFile:
-    return OutputFile(node_id, index, str(value["filename"]), str(value.get("subfolder") or ""), str(value["type"]))
-
-
-def _object(value: Any) -> dict[str, Any]:  # noqa: ANN401
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: Any) -> list[Any]:  # noqa: ANN401 (foreign JSON)
-    return value if isinstance(value, list) else []
+def _is_number(value: Any) -> TypeGuard[float]:  # noqa: ANN401
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def _text_or_none(value: Any) -> str | None:  # noqa: ANN401

@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect as open_connection
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from comfypod.comfyui.protocol import FEATURE_FLAGS
-from comfypod.errors import ComfyUIUnavailable
+from comfypod.errors import ComfyUIUnavailable, ComfyUIUnresponsive
 
 __all__ = ["ClientConnection", "ConnectionClosed", "connect"]
 
@@ -24,7 +24,8 @@ async def connect(url: str, client_id: str, timeout_seconds: float = 30.0) -> As
     the older of two closes, ComfyUI forgets the newer one.
 
     Raises:
-        ComfyUIUnavailable: no connection within ``timeout_seconds``.
+        ComfyUIUnavailable: nobody takes connections there.
+        ComfyUIUnresponsive: somebody does, and does not answer within ``timeout_seconds``.
     """
     parts = urlsplit(url)
     scheme = "wss" if parts.scheme == "https" else "ws"
@@ -42,8 +43,11 @@ async def connect(url: str, client_id: str, timeout_seconds: float = 30.0) -> As
             proxy=None,
             user_agent_header=None,
         )
-    except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:
-        raise ComfyUIUnavailable("connect", f"no websocket at {parts.netloc} ({error or 'timeout'})") from error
+    except TimeoutError as error:
+        cause = f"no websocket at {parts.netloc} within {timeout_seconds:g} s"
+        raise ComfyUIUnresponsive("connect", cause) from error
+    except (OSError, InvalidHandshake, InvalidURI) as error:
+        raise ComfyUIUnavailable("connect", f"no websocket at {parts.netloc} ({error})") from error
     async with connection:
         await connection.send(FEATURE_FLAGS)
         yield connection

@@ -20,3 +20,13 @@ def json_safe(value: Any) -> Any:  # noqa: ANN401 (any JSON)
     if isinstance(value, list | tuple):
         return [json_safe(item) for item in value]
     return value
+
+
+def as_object(value: Any) -> dict[str, Any]:  # noqa: ANN401 (foreign JSON)
+    """The value if it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:  # noqa: ANN401 (foreign JSON)
+    """The value if it is a list, else an empty one."""
+    return value if isinstance(value, list) else []

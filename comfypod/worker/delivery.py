@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from comfypod.comfyui.http import ComfyUIHTTP
-from comfypod.comfyui.protocol import OutputFile, PromptResult
+from comfypod.comfyui.outputs import OutputFile, PromptResult
 from comfypod.errors import NoOutput, OutputTooLarge
 from comfypod.schema.artifact import Artifact, content_type_of
 from comfypod.schema.job import OutputSelection

@@ -14,11 +14,15 @@ from types import TracebackType
 from typing import Self
 
 from comfypod import logs
-from comfypod.comfyui.process import ComfyUIProcess, wait_until_ready
+from comfypod.comfyui.process import ComfyUIProcess
+from comfypod.comfyui.selftest import wait_for_remote
+from comfypod.comfyui.server import RemoteServer
+from comfypod.comfyui.supervisor import RestartPolicy, Supervisor
 from comfypod.logs import event
 from comfypod.settings import Settings
 from comfypod.worker.handler import Handler
 from comfypod.worker.progress import SendProgress
+from comfypod.worker.warmup import load_warmup, run_warmup
 
 
 class WorkerApplication:
@@ -32,8 +36,7 @@ class WorkerApplication:
         self.settings = settings
         self._root = root
         self._resources = ExitStack()
-        self._process: ComfyUIProcess | None = None
-        self._url = settings.comfyui_url
+        self._source: Supervisor | RemoteServer | None = None
 
     @classmethod
     def from_environment(cls, root: Path) -> WorkerApplication:
@@ -47,11 +50,14 @@ class WorkerApplication:
         return cls(settings, root)
 
     def __enter__(self) -> Self:
-        if self._url is None:
-            self._process = ComfyUIProcess(self._command(), self._root)
-            self._process.start()
-            self._resources.callback(self._process.stop)
-            self._url = self._process.url
+        if self.settings.comfyui_url is not None:
+            self._source = RemoteServer(self.settings.comfyui_url)
+            return self
+        command = self._command()
+        policy = RestartPolicy(self.settings.comfyui_startup_timeout_seconds, self.settings.maximum_restarts_per_hour)
+        supervisor = self._source = Supervisor(lambda: ComfyUIProcess(command, self._root), policy)
+        supervisor.start()
+        self._resources.callback(supervisor.stop)
         return self
 
     def __exit__(
@@ -60,26 +66,30 @@ class WorkerApplication:
         self._resources.close()
 
     def wait_until_ready(self) -> None:
-        """Return when ComfyUI answers.
+        """Return when a self-test prompt has run on ComfyUI, and the warm-up workflow if there is one.
 
         Raises:
-            ComfyUIUnavailable: it exited, or did not answer in time.
+            ComfyUIUnavailable: it exited, did not answer in time, or failed its self-test.
+            ConfigurationError: its command cannot be started, or there is no such warm-up workflow.
         """
-        timeout_seconds = self.settings.comfyui_startup_timeout_seconds
-        if self._process is not None:
-            self._process.wait_until_ready(timeout_seconds)
+        warmup = load_warmup(self.settings, self._root / "workflows")
+        source = self._started()
+        if isinstance(source, Supervisor):
+            source.wait_until_ready()
         else:
-            wait_until_ready(self._address(), timeout_seconds)
+            wait_for_remote(source, self.settings.comfyui_startup_timeout_seconds)
+        if warmup is not None:
+            run_warmup(self.handler(None), warmup)
 
     def handler(self, send_progress: SendProgress | None) -> Handler:
         """The handler; ``send_progress`` is None where there is no platform to tell."""
-        return Handler(self.settings, self._address(), self._root / "workflows", send_progress)
+        return Handler(self.settings, self._started(), self._root / "workflows", send_progress)
 
-    def _address(self) -> str:
-        if self._url is None:
+    def _started(self) -> Supervisor | RemoteServer:
+        if self._source is None:
             msg = "use WorkerApplication as a context manager"
             raise RuntimeError(msg)
-        return self._url
+        return self._source
 
     def _command(self) -> list[str]:
         """COMFYUI_COMMAND, else the checkout in ``ComfyUI/``, else the built-in engine."""

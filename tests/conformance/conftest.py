@@ -1,4 +1,4 @@
-"""The server under test: the built-in engine, or a real ComfyUI if COMFYUI_URL names one.
+"""The server under test: the built-in engine, or a real ComfyUI if COMFYUI_URL or COMFYUI_COMMAND names one.
 
 The tests beside this file know nothing of the product; they speak HTTP and websocket with aiohttp. Run them against a
 real server with ``COMFYUI_URL=http://127.0.0.1:8188 python -m pytest tests/conformance``: what passes on both is what
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import threading
 import time
 import uuid
@@ -28,11 +27,10 @@ Workflow = dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def comfyui_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def comfyui_url(given_comfyui: str | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the server; the built-in engine runs in a thread of its own."""
-    given = os.environ.get("COMFYUI_URL")
-    if given:
-        yield given.rstrip("/")
+    if given_comfyui:
+        yield given_comfyui
         return
     from comfypod.emulator.comfyui import ComfyUIEmulator  # noqa: PLC0415 - not needed for a real server
 

@@ -10,7 +10,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from comfypod.comfyui.http import ComfyUIHTTP
-from comfypod.comfyui.protocol import OutputFile
+from comfypod.comfyui.outputs import OutputFile
+from comfypod.comfyui.protocol import QueueSnapshot
 from comfypod.errors import OutputTooLarge, ProtocolViolation
 from comfypod.schema.workflow import Workflow
 from comfypod.worker.delivery import deliver_inline
@@ -64,4 +65,4 @@ async def test_files_that_do_not_fit_are_not_even_fetched(http: ComfyUIHTTP, fil
 async def test_a_queue_of_another_shape_is_told(http: ComfyUIHTTP, files: Files, queue: object) -> None:
     files.queue = queue
     with pytest.raises(ProtocolViolation):
-        await http.queued_ids()
+        QueueSnapshot.from_json(await http.queue())

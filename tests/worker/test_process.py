@@ -11,7 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from comfypod.comfyui.client import Patience
 from comfypod.comfyui.process import ComfyUIProcess
+from comfypod.comfyui.selftest import run_self_test
 from comfypod.errors import ComfyUIUnavailable, ConfigurationError
 from comfypod.settings import Settings
 from comfypod.worker.main import WorkerApplication
@@ -96,14 +98,20 @@ def test_a_process_that_exits_is_told_with_its_code_and_last_words(tmp_path: Pat
 
 
 def test_a_process_that_never_answers_is_told_in_time_and_ended(tmp_path: Path) -> None:
-    before = psutil.Process().children()
+    before = set(psutil.Process().children())
     process = ComfyUIProcess([sys.executable, "-c", "import time; time.sleep(600)"], tmp_path)
     process.start()
-    (child,) = set(psutil.Process().children()) - set(before)
+    started = set(psutil.Process().children()) - before
+    assert started
     with pytest.raises(ComfyUIUnavailable, match=r"within 0\.3 s"):
         process.wait_until_ready(0.3)
     process.stop()
-    assert not child.is_running()
+    assert not any(child.is_running() for child in started)
+
+
+def engine_command(folder: Path) -> list[str]:
+    engine = [sys.executable, "-m", "comfypod", "emulate", "comfyui"]
+    return [*engine, "--base-directory", str(folder / "engine")]
 
 
 def application(root: Path, **environment: str) -> WorkerApplication:
@@ -117,20 +125,41 @@ def test_a_url_comes_first_and_starts_nothing(tmp_path: Path) -> None:
         assert worker.settings.comfyui_url == "http://127.0.0.1:9"
 
 
-def test_a_command_comes_before_a_checkout(server: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_command_comes_before_a_checkout(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "ComfyUI").mkdir()
     (tmp_path / "ComfyUI" / "main.py").write_text("raise SystemExit(9)", encoding="utf-8")
-    with application(tmp_path, COMFYUI_COMMAND=shlex.join([sys.executable, str(server)])) as worker:
+    with application(tmp_path, COMFYUI_COMMAND=shlex.join(engine_command(tmp_path))) as worker:
         worker.wait_until_ready()
-    assert "comfyui | serving" in capfd.readouterr().err
+    assert "comfyui | ready http" in capfd.readouterr().err
 
 
 def test_a_checkout_is_started(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "ComfyUI").mkdir()
-    (tmp_path / "ComfyUI" / "main.py").write_text(SERVER, encoding="utf-8")
+    script = f"import os, sys\ncommand = {engine_command(tmp_path)!r}\n"
+    script += "os.execv(command[0], command + [flag for flag in sys.argv[1:] if flag != '--cpu'])\n"
+    (tmp_path / "ComfyUI" / "main.py").write_text(script, encoding="utf-8")
     with application(tmp_path) as worker:
         worker.wait_until_ready()
-    assert "comfyui | serving" in capfd.readouterr().err
+    assert "comfyui | ready http" in capfd.readouterr().err
+
+
+def test_a_server_that_only_answers_is_not_ready(server: Path, tmp_path: Path) -> None:
+    process = ComfyUIProcess([sys.executable, str(server)], tmp_path)
+    process.start()
+    process.wait_until_ready(10)
+    with pytest.raises(ComfyUIUnavailable) as caught:
+        run_self_test(process, 10, Patience(reconnect_seconds=0.2))
+    process.stop()
+    assert caught.value.phase == "self_test"
+
+
+def test_a_port_that_is_taken_is_told_and_its_owner_not_taken_for_ours(server: Path, tmp_path: Path) -> None:
+    owner = ComfyUIProcess([sys.executable, str(server)], tmp_path)
+    owner.start()
+    owner.wait_until_ready(10)
+    with pytest.raises(ComfyUIUnavailable, match="another process listens"):
+        ComfyUIProcess([sys.executable, str(server), f"--port={owner.url.rpartition(':')[2]}"], tmp_path).start()
+    owner.stop()
 
 
 def test_without_any_the_built_in_engine_runs_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import aiohttp
 from PIL import Image
 
+from comfypod.comfyui.server import RemoteServer
 from comfypod.settings import Settings
 from comfypod.worker.handler import Handler
 
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 def make_handler(comfyui_url: str, send_progress: Any = None, **settings: str) -> Handler:
     environment = {"PROGRESS_INTERVAL_SECONDS": "0.1", **{name.upper(): value for name, value in settings.items()}}
-    return Handler(Settings.from_environment(environment), comfyui_url, ROOT / "workflows", send_progress)
+    return Handler(Settings.from_environment(environment), RemoteServer(comfyui_url), ROOT / "workflows", send_progress)
 
 
 def job(**job_input: Any) -> dict[str, Any]:

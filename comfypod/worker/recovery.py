@@ -1,0 +1,101 @@
+"""What becomes of a job when ComfyUI dies under it or runs out of memory: once more, or a truthful end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from comfypod.comfyui.client import ComfyUI, Patience
+from comfypod.comfyui.diagnosis import is_broken_gpu
+from comfypod.comfyui.server import Server, ServerSource
+from comfypod.deadline import Deadline
+from comfypod.errors import ComfyPodError, ComfyUIUnavailable, OutOfMemory, PromptFailed, PromptLost
+from comfypod.logs import event
+from comfypod.settings import Settings
+
+EXIT_SECONDS = 2.0
+"""For so long after a broken connection the process's exit may still be on its way."""
+POLL_SECONDS = 0.02
+
+Result = TypeVar("Result")
+Work = Callable[[ComfyUI], Awaitable[Result]]
+OnRetry = Callable[[str], None]
+"""Is told, in a sentence, why the work begins again."""
+
+
+class Recovery:
+    """Runs one job's work on a ComfyUI that works, and again where that can help.
+
+    The work must deliver nothing before it returns: then running it twice is not seen from outside.
+    """
+
+    def __init__(self, source: ServerSource, settings: Settings, on_retry: OnRetry) -> None:
+        self._source = source
+        self._patience = Patience(
+            interrupt_seconds=settings.interrupt_timeout_seconds, stall_seconds=settings.stall_timeout_seconds
+        )
+        self._on_retry = on_retry
+        self._may_repeat_after_crash = settings.retry_after_crash
+        self._may_free_memory = settings.retry_out_of_memory
+
+    async def run(self, work: Work[Result], deadline: Deadline) -> Result:
+        """Return what ``work`` returns.
+
+        Raises:
+            ComfyUIUnavailable: ComfyUI died, or there is none; with its exit code or signal and its last lines.
+            ComfyPodError: whatever else ``work`` raised in its last run.
+        """
+        while True:
+            async with deadline.enforce("start"):
+                server = await self._source.ready(deadline)
+            try:
+                async with ComfyUI.at(server, self._patience) as comfyui:
+                    return await work(comfyui)
+            except OutOfMemory as error:
+                await self._free_memory(server, error, deadline)
+            except PromptFailed as error:
+                if is_broken_gpu(error.message):
+                    server.condemn(f"its GPU is broken ({error.message.splitlines()[0]})")
+                raise
+            except (ComfyUIUnavailable, PromptLost) as error:
+                await self._begin_again(server, error)
+
+    async def _free_memory(self, server: Server, error: OutOfMemory, deadline: Deadline) -> None:
+        """Make room for another run; raise ``error`` if there was one already, or ComfyUI does not make room."""
+        if not self._may_free_memory:
+            raise error
+        self._may_free_memory = False
+        try:
+            async with deadline.enforce("free"), ComfyUI.at(server) as comfyui:
+                await comfyui.http.free_memory()
+        except ComfyPodError as reason:
+            raise error from reason
+        node = f"node {error.node_id} ({error.class_type})"
+        self._tell(f"Memory was short in {node}; it was freed, and the job was run again")
+
+    async def _begin_again(self, server: Server, error: ComfyUIUnavailable | PromptLost) -> None:
+        """Return if the work may be run on the next ComfyUI; else raise why this one failed."""
+        death = await _death(server, error)
+        if death is None and isinstance(error, ComfyUIUnavailable):
+            server.condemn(f"it does not answer ({error.cause})")
+            death = server.death(error.phase)
+        if self._may_repeat_after_crash and (death is not None or isinstance(error, PromptLost)):
+            self._may_repeat_after_crash = False
+            self._tell(f"{str(death or error).rstrip('.')}; the job was run again")
+            return
+        raise death or error from error
+
+    def _tell(self, reason: str) -> None:
+        event("job_run_again", logging.WARNING, reason=reason)
+        self._on_retry(reason)
+
+
+async def _death(server: Server, error: ComfyUIUnavailable | PromptLost) -> ComfyUIUnavailable | None:
+    """Why the server is gone, if it is: its connections end a moment before its process."""
+    phase = error.phase if isinstance(error, ComfyUIUnavailable) else "execute"
+    deadline = Deadline.after(0 if isinstance(error, PromptLost) else EXIT_SECONDS)
+    while (death := server.death(phase)) is None and deadline.remaining_seconds > 0:  # noqa: ASYNC110 (a process)
+        await asyncio.sleep(POLL_SECONDS)
+    return death

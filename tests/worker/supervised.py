@@ -1,0 +1,108 @@
+"""A worker whose ComfyUI is its own, and in which faults can be planned while it runs.
+
+It is the built-in engine, or, with COMFYUI_COMMAND set, a real ComfyUI with the custom nodes in ``fault_pack``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+from worker_jobs import ROOT
+
+from comfypod.comfyui.process import ComfyUIProcess
+from comfypod.comfyui.supervisor import RestartPolicy, Supervisor
+from comfypod.deadline import Deadline
+from comfypod.settings import Settings
+from comfypod.worker.handler import Handler
+
+START_SECONDS = 60.0
+
+
+class SupervisedWorker:
+    """A handler and the supervisor of its ComfyUI; ``updates`` is the progress that it sends."""
+
+    def __init__(self, supervisor: Supervisor, settings: Settings) -> None:
+        self.supervisor = supervisor
+        self.updates: list[Mapping[str, Any]] = []
+        self.handler = Handler(settings, supervisor, ROOT / "workflows", self._send)
+
+    async def _send(self, _: Mapping[str, Any], value: Mapping[str, Any]) -> None:
+        self.updates.append(value)
+
+    async def process(self) -> ComfyUIProcess:
+        """The ComfyUI that runs, once it is ready."""
+        process = await self.supervisor.ready(Deadline.after(START_SECONDS))
+        assert isinstance(process, ComfyUIProcess)
+        return process
+
+    async def plan(self, *faults: str) -> None:
+        """Let the engine that runs now fail; after a restart nothing is planned any more."""
+        process = await self.process()
+        async with aiohttp.ClientSession() as session:
+            response = await session.post(f"{process.url}/emulator/faults", json={"faults": list(faults)})
+            assert response.status == 200, await response.text()
+
+    async def pid(self) -> int:
+        child = (await self.process())._child
+        assert child is not None
+        return child.process.pid
+
+    async def until(self, stage: str, **fields: Any) -> None:
+        """Return when an update of ``stage`` with these fields was sent."""
+        async with asyncio.timeout(START_SECONDS):
+            while not any(
+                update["stage"] == stage and all(update.get(key) == value for key, value in fields.items())
+                for update in self.updates
+            ):
+                await asyncio.sleep(0.005)
+
+
+REAL_COMMAND = os.environ.get("COMFYUI_COMMAND")
+engine_only = pytest.mark.skipif(REAL_COMMAND is not None, reason="a real ComfyUI cannot be told to fail in this way")
+
+
+def comfyui_command(folder: Path, *flags: str) -> list[str]:
+    """The engine, or the real one with the pack that makes it fail."""
+    if REAL_COMMAND is None:
+        return engine_command(folder, *flags)
+    (folder / "packs").mkdir(exist_ok=True)
+    shutil.copytree(Path(__file__).parent / "fault_pack", folder / "packs" / "fault_pack", dirs_exist_ok=True)
+    paths = folder / "paths.yaml"
+    paths.write_text(f"faults:\n  base_path: {folder}\n  custom_nodes: packs\n")
+    return [*shlex.split(REAL_COMMAND), "--extra-model-paths-config", str(paths), *flags]
+
+
+def engine_command(folder: Path, *flags: str) -> list[str]:
+    engine = [sys.executable, "-m", "comfypod", "emulate", "comfyui", "--base-directory", str(folder / "engine")]
+    return [*engine, "--models", str(ROOT / "models.toml"), "--accept-faults", *flags]
+
+
+@contextmanager
+def supervised_worker(
+    folder: Path, *flags: str, command: list[str] | None = None, restarts: int = 5, **settings: str
+) -> Iterator[SupervisedWorker]:
+    """A worker that is ready; its ComfyUI, and whatever took its place, is gone afterwards."""
+    environment = {"PROGRESS_INTERVAL_SECONDS": "0.1", **{name.upper(): value for name, value in settings.items()}}
+    policy = RestartPolicy(START_SECONDS, restarts)
+    command = command or comfyui_command(folder, *flags)
+    supervisor = Supervisor(lambda: ComfyUIProcess(command, ROOT), policy)
+    before = set(psutil.Process().children(recursive=True))
+    supervisor.start()
+    try:
+        supervisor.wait_until_ready()
+        yield SupervisedWorker(supervisor, Settings.from_environment(environment))
+    finally:
+        supervisor.stop()
+        left = {child for child in psutil.Process().children(recursive=True) if child.is_running()} - before
+        assert not [child for child in left if child.status() != psutil.STATUS_ZOMBIE]
