@@ -34,7 +34,8 @@ class Supervisor:
     """One ComfyUI after the other, in a thread of its own; a `ServerSource`.
 
     `start` it, `wait_until_ready`, then ask for `ready` servers, and `stop` it in the end. A ComfyUI is ready when a
-    self-test prompt has run on it. The first restart comes at once, later ones within the hour after growing pauses.
+    self-test prompt has run on it. One that worked is replaced at once when it dies, one that does not start after
+    growing pauses.
     A ComfyUI that never got ready is not restarted: the worker is set up wrongly, and `wait_until_ready` says how.
     """
 
@@ -45,6 +46,7 @@ class Supervisor:
         self._ready: ComfyUIProcess | None = None
         self._failure: ComfyPodError | None = None
         self._restarts: deque[float] = deque()
+        self._failed_starts = 0
         self._refresh_reason: str | None = None
         self._first_start_over = threading.Event()
         self._stopping = threading.Event()
@@ -125,7 +127,9 @@ class Supervisor:
             process.wait_until_ready(self._policy.startup_timeout_seconds)
             run_self_test(process, self._policy.startup_timeout_seconds)
         except ComfyPodError as error:
+            self._failed_starts += 1
             return error
+        self._failed_starts = 0
         event("comfyui_ready", url=process.url, seconds=round(time.monotonic() - begun, 2))
         self._ready, self._failure = process, None
         self._first_start_over.set()
@@ -138,8 +142,9 @@ class Supervisor:
         now = time.monotonic()
         while self._restarts and self._restarts[0] < now - HOUR_SECONDS:
             self._restarts.popleft()
-        pause_seconds = min(LONGEST_PAUSE_SECONDS, 2.0 ** (len(self._restarts) - 1)) if self._restarts else 0.0
         self._restarts.append(now)
+        # One that worked is replaced at once: a job may be waiting. One that does not start would only fail again.
+        pause_seconds = min(LONGEST_PAUSE_SECONDS, 2.0 ** (self._failed_starts - 1)) if self._failed_starts else 0.0
         event("comfyui_died", logging.ERROR, cause=failure, restarts=len(self._restarts), pause_seconds=pause_seconds)
         if self.refresh_reason is None and len(self._restarts) >= self._policy.maximum_per_hour:
             self._refresh_reason = f"ComfyUI was restarted {len(self._restarts)} times within an hour"

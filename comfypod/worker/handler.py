@@ -24,9 +24,9 @@ from comfypod.settings import Settings
 from comfypod.worker.costs import LearnedCosts
 from comfypod.worker.delivery import deliver_inline, select
 from comfypod.worker.inputs import build_workflow, check_selection, upload_files
-from comfypod.worker.progress import ProgressTracker, SendProgress
+from comfypod.worker.progress import ProgressTracker
 from comfypod.worker.recovery import Recovery
-from comfypod.worker.reporting import ProgressReporter
+from comfypod.worker.reporting import ProgressReporter, SendProgress
 
 
 class Handler:

@@ -21,7 +21,7 @@ from comfypod.comfyui.supervisor import RestartPolicy, Supervisor
 from comfypod.logs import event
 from comfypod.settings import Settings
 from comfypod.worker.handler import Handler
-from comfypod.worker.progress import SendProgress
+from comfypod.worker.reporting import SendProgress
 from comfypod.worker.warmup import load_warmup, run_warmup
 
 

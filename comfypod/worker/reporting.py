@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
@@ -12,10 +12,13 @@ from typing import Any, Self
 import aiohttp
 
 from comfypod.logs import event
-from comfypod.worker.progress import ProgressTracker, SendProgress
+from comfypod.worker.progress import ProgressTracker
 
 SEND_TIMEOUT_SECONDS = 5.0
 """An update that takes longer is given up: a newer one is worth more."""
+
+SendProgress = Callable[[Mapping[str, Any], Mapping[str, Any]], Awaitable[None]]
+"""``send(job, value)``: tell the platform; returns when it has been told."""
 
 
 class ProgressReporter:

@@ -1,13 +1,15 @@
-"""Custom node pack for a real ComfyUI under test: the node faults of the built-in engine, planned over the same route.
+"""Custom node pack for a real ComfyUI under test: faults of the built-in engine, planned over the same routes.
 
 ``POST /emulator/faults {"faults": ["exit:node=ImageInvert,code=139", …]}`` plans them; see docs/reference/faults.md.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 import comfy.model_management
@@ -17,9 +19,10 @@ from aiohttp import web
 from server import PromptServer
 
 NODE_CLASS_MAPPINGS: dict[str, type] = {}
-STRUCK_CLASSES = ("EmptyImage", "ImageInvert", "SaveImage")
+STRUCK_CLASSES = ("EmptyImage", "LoadImage", "ImageInvert", "SaveImage")
 
 planned: list[dict[str, str]] = []
+struck: list[str] = []
 broken: list[str] = []
 
 
@@ -27,12 +30,20 @@ def strike(class_type: str) -> None:
     """Perform the first fault that waits for this node class."""
     if broken:
         raise RuntimeError(broken[0])
+    fault = take(lambda fault: fault["kind"] != "slow_response" and fault.get("node", class_type) == class_type)
+    if fault is not None:
+        perform(fault)
+
+
+def take(matches: Callable[[dict[str, str]], bool]) -> dict[str, str] | None:
+    """The first planned fault that matches, no longer planned."""
     for fault in planned:
-        if fault.get("node", class_type) == class_type and int(fault["times"]) > 0:
+        if matches(fault) and int(fault["times"]) > 0:
             fault["times"] = str(int(fault["times"]) - 1)
-            logging.getLogger(__name__).warning("fault %s strikes %s", fault["kind"], class_type)
-            perform(fault)
-            return
+            struck.append(fault["spec"])
+            logging.getLogger(__name__).warning("fault %s strikes", fault["spec"])
+            return fault
+    return None
 
 
 def perform(fault: dict[str, str]) -> None:
@@ -74,13 +85,30 @@ def exception(fault: dict[str, str]) -> BaseException:
 
 def parse(spec: str) -> dict[str, str]:
     kind, _, rest = spec.partition(":")
-    return {"kind": kind, "times": "1", **dict(pair.split("=", 1) for pair in rest.split(",") if pair)}
+    return {"spec": spec, "kind": kind, "times": "1", **dict(pair.split("=", 1) for pair in rest.split(",") if pair)}
 
 
 @PromptServer.instance.routes.post("/emulator/faults")
 async def plan(request: web.Request) -> web.Response:
     planned.extend(map(parse, (await request.json())["faults"]))
     return web.json_response({})
+
+
+@PromptServer.instance.routes.get("/emulator/faults")
+async def show(_: web.Request) -> web.Response:
+    return web.json_response({"faults": [{"fault": spec, "struck": 1} for spec in struck]})
+
+
+@web.middleware
+async def slow_down(request: web.Request, handler: Any) -> web.StreamResponse:
+    path = request.path.removeprefix("/api")
+    fault = take(lambda fault: fault["kind"] == "slow_response" and path.startswith(fault["path"]))
+    if fault is not None:
+        await asyncio.sleep(float(fault["seconds"]))
+    return await handler(request)
+
+
+PromptServer.instance.app.middlewares.append(slow_down)
 
 
 def wrap(class_type: str) -> None:
