@@ -110,6 +110,8 @@ class ComfyUIHTTP:
 
     async def _get_json(self, path: str, phase: str) -> dict[str, Any]:
         async with self._request("GET", path, phase) as response:
+            if response.status >= 500:  # asked again, it may know
+                raise ComfyUIUnavailable(phase, f"GET {path} was answered with HTTP {response.status}")
             await _check(response, phase)
             return await _json_object(response)
 

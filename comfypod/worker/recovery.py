@@ -37,7 +37,7 @@ class Recovery:
             interrupt_seconds=settings.interrupt_timeout_seconds, stall_seconds=settings.stall_timeout_seconds
         )
         self._on_retry = on_retry
-        self._may_repeat_after_crash = settings.retry_after_crash
+        self._may_repeat = settings.retry_after_crash
         self._may_free_memory = settings.retry_out_of_memory
 
     async def run(self, work: Work[Result], deadline: Deadline) -> Result:
@@ -76,15 +76,14 @@ class Recovery:
         self._tell(f"Memory was short in {node}; it was freed, and the job was run again")
 
     async def _begin_again(self, server: Server, error: ComfyUIUnavailable | PromptLost) -> None:
-        """Return if the work may be run on the next ComfyUI; else raise why this one failed."""
+        """Return if the work may be run once more, on the next ComfyUI if this one died; else raise why it failed."""
         death = await _death(server, error)
-        if death is None and isinstance(error, ComfyUIUnavailable):
-            server.condemn(f"it does not answer ({error.cause})")
-            death = server.death(error.phase)
-        if self._may_repeat_after_crash and (death is not None or isinstance(error, PromptLost)):
-            self._may_repeat_after_crash = False
+        if self._may_repeat:
+            self._may_repeat = False
             self._tell(f"{str(death or error).rstrip('.')}; the job was run again")
             return
+        if death is None and isinstance(error, ComfyUIUnavailable):
+            server.condemn(f"it does not answer ({error.cause})")
         raise death or error from error
 
     def _tell(self, reason: str) -> None:

@@ -124,6 +124,10 @@ def test_a_worker_that_does_not_start_is_told_instead_of_waited_for(tmp_path: Pa
     assert process.returncode == 1
     assert "its worker does not start" in stderr
     assert "no GPU here" in stderr
+    log = (ROOT / ".comfypod" / "local.log").read_text(encoding="utf-8")
+    (told, *_) = [line for line in log.splitlines() if "worker_unhealthy" in line]  # by the SDK, to the platform
+    assert "check=comfyui_works" in told
+    assert "no GPU here" in told
 
 
 @pytest.fixture(scope="module")

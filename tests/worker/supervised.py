@@ -47,11 +47,19 @@ class SupervisedWorker:
         return process
 
     async def plan(self, *faults: str) -> None:
-        """Let the engine that runs now fail; after a restart nothing is planned any more."""
-        process = await self.process()
-        async with aiohttp.ClientSession() as session:
-            response = await session.post(f"{process.url}/emulator/faults", json={"faults": list(faults)})
-            assert response.status == 200, await response.text()
+        """Let the engine that runs now fail in these ways and no others; one that takes its place knows of none."""
+        async with asyncio.timeout(START_SECONDS), aiohttp.ClientSession() as session:
+            while True:
+                url = (await self.process()).url + "/emulator/faults"
+                try:
+                    if REAL_COMMAND is None:
+                        await session.delete(url)
+                    response = await session.post(url, json={"faults": list(faults)})
+                except aiohttp.ClientError:  # it was about to die of an earlier one
+                    await asyncio.sleep(0.05)
+                    continue
+                assert response.status == 200, await response.text()
+                return
 
     async def pid(self) -> int:
         child = (await self.process())._child

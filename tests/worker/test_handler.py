@@ -6,7 +6,6 @@ import asyncio
 import base64
 import io
 import json
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,7 +22,7 @@ def handler(comfyui_url: str) -> Handler:
     return make_handler(comfyui_url)
 
 
-async def test_a_job_returns_every_field_of_the_contract(handler: Handler) -> None:
+async def test_a_job_returns_every_field_of_the_contract(handler: Handler, given_comfyui: str | None) -> None:
     answer = await handler(job(workflow=save_color(0xFFFFFF)))
     assert answer["status"] == "success"
     (artifact,) = answer["images"]
@@ -34,7 +33,7 @@ async def test_a_job_returns_every_field_of_the_contract(handler: Handler) -> No
     assert answer["files"] == answer["texts"] == answer["warnings"] == []
     assert set(answer["timings"]) == {"prepare_ms", "queue_ms", "execute_ms", "deliver_ms", "total_ms", "nodes"}
     assert answer["timings"]["total_ms"] >= answer["timings"]["execute_ms"] >= 0
-    assert answer["worker"]["engine"] == ("comfyui" if "COMFYUI_URL" in os.environ else "emulator")
+    assert answer["worker"]["engine"] == ("emulator" if given_comfyui is None else "comfyui")
     assert "error" not in answer
     json.dumps(answer, allow_nan=False)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import shlex
 import socket
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from worker_jobs import ROOT, job, save_color
 
 from comfypod.comfyui.client import Patience
 from comfypod.comfyui.process import ComfyUIProcess
@@ -168,3 +171,49 @@ def test_without_any_the_built_in_engine_runs_and_says_so(tmp_path: Path, caplog
         worker.wait_until_ready()
     (record,) = [record for record in caplog.records if record.getMessage() == "built_in_engine"]
     assert record.levelname == "WARNING"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A repository with the templates and the models of this one, and no ComfyUI of its own."""
+    (tmp_path / "workflows").symlink_to(ROOT / "workflows")
+    (tmp_path / "models.toml").symlink_to(ROOT / "models.toml")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["text_to_image", "warm.json"])
+def test_the_warm_up_runs_before_the_first_job(
+    name: str, root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.chdir(root)
+    (root / "warm.json").write_text(json.dumps(save_color(1)), encoding="utf-8")
+    with application(root, WARMUP_WORKFLOW=name) as worker:
+        worker.wait_until_ready()
+    submitted = [record.fields["nodes"] for record in caplog.records if record.getMessage() == "prompt_submitted"]  # type: ignore[attr-defined]
+    assert submitted == [2, 7 if name == "text_to_image" else 3]  # the self-test, then the warm-up
+    assert "warmup_failed" not in caplog.messages
+
+
+@pytest.mark.parametrize("name", ["no_such_template", "missing.json", "broken.json", "export.json"])
+def test_a_warm_up_that_cannot_be_read_is_a_mistake_of_the_operator(
+    name: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    (root / "broken.json").write_text("{", encoding="utf-8")
+    (root / "export.json").write_text('{"nodes": [], "links": []}', encoding="utf-8")
+    told = pytest.raises(ConfigurationError, match=f"WARMUP_WORKFLOW '{name}'")
+    with application(root, WARMUP_WORKFLOW=name) as worker, told:
+        worker.wait_until_ready()
+
+
+def test_a_warm_up_that_fails_is_told_and_the_worker_serves(
+    root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(root)
+    (root / "warm.json").write_text('{"1": {"class_type": "NoSuchNode", "inputs": {}}}', encoding="utf-8")
+    with application(root, WARMUP_WORKFLOW="warm.json") as worker:
+        worker.wait_until_ready()
+        assert "warmup_failed" in caplog.messages
+        answer = asyncio.run(worker.handler(None)(job(workflow=save_color(2))))
+    assert answer["status"] == "success"

@@ -48,7 +48,7 @@ def save_color(color: int, size: int = 64) -> dict[str, Any]:
 def sampling(checkpoint: str, steps: int) -> dict[str, Any]:
     # A seed of its own, so that no cached result ends it at once. An interrupt takes effect after a step, so a step
     # must be short: a real model on a CPU needs 0.1 s for one of 128 pixels.
-    seed, size = uuid.uuid4().int % 2**32, 128 if "COMFYUI_URL" in os.environ else 512
+    seed, size = uuid.uuid4().int % 2**32, 128 if {"COMFYUI_URL", "COMFYUI_COMMAND"} & set(os.environ) else 512
     parameters = {"checkpoint": checkpoint, "steps": steps, "width": size, "height": size, "seed": seed}
     return {"workflow": "text_to_image", "prompt": "a red circle on blue", "parameters": parameters}
 
