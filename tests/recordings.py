@@ -345,6 +345,12 @@ class Play:
         return "prompt_rejected" if self.node_errors else expected_code(self.entry)
 
     @property
+    def failed_node(self) -> str | None:
+        """The node in which it failed or was interrupted."""
+        _, data = self.entry["status"]["messages"][-1]
+        return data.get("node_id")
+
+    @property
     def files(self) -> Sequence[tuple[str, str, str, str]]:
         """What it must leave: display node, name, subfolder and folder of each file."""
         return expected_files(self.entry, self.workflow)
@@ -370,10 +376,9 @@ def _own_lines(prompt: RecordedPrompt) -> list[dict[str, Any]]:
         pictures = line["type"] == "ws.binary" and index > told[0]
         if pictures or prompt.is_told_in(line) or parsed(line).get("type") == "status":
             own.append(line)
+    # Two of ``status`` tell that it was queued and taken; the ones before them told others' comings and goings.
     before = [line for line in own if line["n"] < prompt.frames[told[0]]["n"]]
-    return own[
-        max(0, len(before) - 2) :
-    ]  # ``status`` when it was queued and when it was taken; earlier ones are not its
+    return own[max(0, len(before) - 2) :]
 
 
 def _display_node(line: Mapping[str, Any]) -> str | None:

@@ -51,6 +51,11 @@ class Patience:
     interrupt_seconds: float = 10.0
     stall_seconds: float = 300.0
 
+    @property
+    def listening_seconds(self) -> float:
+        """How long to wait for a message before asking: often enough to see that it is another prompt's turn."""
+        return min(self.silence_seconds, self.stall_seconds / 3)
+
 
 @dataclass(frozen=True, slots=True)
 class PromptOptions:
@@ -158,13 +163,14 @@ class _PromptRun:
 
     async def _follow(self, options: PromptOptions) -> PromptResult:
         """Connect, submit, listen; when the connection is lost, connect again and ask."""
-        delays = backoff_seconds(first=POLL_SECONDS, longest=1.0)
+        delays = backoff_seconds(POLL_SECONDS, longest=1.0)
         while True:
             try:
                 async with connect(self._http.url, self._client_id) as socket:
                     # Connected first, then submitted or asked: in the other order messages would be missed.
                     result = await (self._ask() if self._submitted else self._submit(options))
                     self._lost_since = None
+                    delays = backoff_seconds(POLL_SECONDS, longest=1.0)
                     if result or (result := await self._listen(socket)):
                         return result
             except ComfyUIUnresponsive as error:
@@ -182,12 +188,12 @@ class _PromptRun:
 
     def _check_lost(self, error: ConnectionClosed | ComfyUIUnavailable) -> None:
         """Raise why there is no ComfyUI to connect to any more; return while there may be one."""
+        if death := self._server.death("execute"):
+            raise death from error
         self._lost_since = self._lost_since or time.monotonic()
         if time.monotonic() - self._lost_since >= self._patience.reconnect_seconds:
             self._server.condemn(f"it takes no connections any more ({error})")
             raise self._server.death("execute") or _as_unavailable(error) from error
-        if death := self._server.death("execute"):
-            raise death from error
 
     async def _submit(self, options: PromptOptions) -> None:
         body = {
@@ -215,7 +221,7 @@ class _PromptRun:
         quiet_spells = 0
         while quiet_spells < QUIET_SPELLS:
             due = self._session.end_announced  # and the history is a moment late
-            message = await _receive(socket, POLL_SECONDS if due else self._patience.silence_seconds)
+            message = await _receive(socket, POLL_SECONDS if due else self._patience.listening_seconds)
             if message is not None:
                 quiet_spells = 0
                 self._take(message)

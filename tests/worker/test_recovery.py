@@ -216,6 +216,18 @@ async def test_a_slow_node_that_reports_is_no_stall(tmp_path: Path) -> None:
         assert answer["timings"]["execute_ms"] > 1500
 
 
+@engine_only
+async def test_waiting_for_another_prompt_is_no_stall(tmp_path: Path) -> None:
+    with supervised_worker(tmp_path, stall_timeout_seconds="1") as worker:
+        await worker.plan(*[f"slow:node=KSampler,step={step},seconds=0.4" for step in range(1, 6)])
+        sampling = job(prompt="a red circle", parameters={"steps": 6, "width": 64, "height": 64})
+        first = asyncio.create_task(worker.handler(sampling))
+        await worker.until("execute", current_node_class="KSampler")
+        second = await worker.handler(job(workflow=save_color(19)))
+        assert (await first)["status"] == second["status"] == "success", second
+        assert second["timings"]["queue_ms"] > 1000
+
+
 async def test_a_server_that_is_held_up_for_a_while_costs_nothing(tmp_path: Path) -> None:
     with supervised_worker(tmp_path) as worker:
         pid = await worker.pid()
