@@ -32,11 +32,13 @@ async def connect(url: str, client_id: str, timeout_seconds: float = 30.0) -> As
     address = f"{scheme}://{parts.netloc}{parts.path.rstrip('/')}/ws?clientId={client_id}"
     try:
         # No compression: it costs ComfyUI's one Python thread 2.4 ms per preview. No size limit: a saved picture or a
-        # long text in one frame passes 1 MiB. No pings: ComfyUI's loop may stall for many seconds while a model loads.
+        # long text in one frame passes 1 MiB. No limit of the queue: what arrives while an answer is awaited elsewhere
+        # must not hold up ComfyUI. No pings: ComfyUI's loop may stall for many seconds while a model loads.
         connection = await open_connection(
             address,
             compression=None,
             max_size=None,
+            max_queue=None,
             ping_interval=None,
             open_timeout=timeout_seconds,
             close_timeout=1,

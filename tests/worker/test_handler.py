@@ -255,6 +255,16 @@ async def test_a_job_may_not_take_longer_than_the_worker_allows(comfyui_url: str
     assert answer["warnings"] == ["timeout_seconds: 60 is more than this worker allows; 0.5 counts"]
 
 
+async def test_messages_alone_are_a_sign_of_life(comfyui_url: str, checkpoint: str, given_comfyui: str | None) -> None:
+    """Of a ComfyUI that somebody else runs no log can be seen."""
+    if given_comfyui:
+        pytest.skip("how fast it loads a model is not known")
+    handler = make_handler(comfyui_url, stall_timeout_seconds="0.4")
+    answer = await handler(job(**sampling(checkpoint, steps=60)))
+    assert answer["status"] == "success", answer
+    assert answer["timings"]["execute_ms"] > 800
+
+
 async def test_nothing_of_a_job_stays_in_comfyuis_memory(handler: Handler, comfyui_url: str) -> None:
     async with aiohttp.ClientSession() as session:
         before = await (await session.get(f"{comfyui_url}/history")).json()

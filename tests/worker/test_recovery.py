@@ -238,6 +238,42 @@ async def test_a_server_that_is_held_up_for_a_while_costs_nothing(tmp_path: Path
 
 
 @engine_only
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "refuse:path=/prompt",
+        "lost_response:path=/prompt",
+        "refuse:path=/queue",
+        "respond:path=/queue,status=503",
+        "lost_response:path=/history",
+        "respond:path=/history,status=500",
+        "refuse:path=/ws",
+        "cut:message=executing",
+        "late_history:seconds=0.3",
+    ],
+)
+async def test_a_fault_of_the_connection_costs_a_moment_and_nothing_else(tmp_path: Path, fault: str) -> None:
+    with supervised_worker(tmp_path, retry_after_crash="false") as worker:
+        await worker.plan(fault)
+        begun = time.monotonic()
+        answer = await worker.handler(job(workflow=save_color(23)))
+        assert (answer["status"], answer["warnings"]) == ("success", []), answer
+        assert time.monotonic() - begun < 0.9  # no silence had to pass, and no closing handshake
+
+
+@engine_only
+async def test_a_job_that_is_cancelled_after_a_reconnection_leaves_the_gpu(tmp_path: Path) -> None:
+    with supervised_worker(tmp_path) as worker:
+        await worker.plan("cut:message=executing,after=1", SLOW)
+        task = asyncio.create_task(worker.handler(job(workflow=save_color(24))))
+        await worker.until("execute", current_node="2")  # told on reconnection, when it was asked for as well
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not any((await queue_of((await worker.process()).url)).values())
+
+
+@engine_only
 async def test_a_history_that_was_forgotten_is_no_success_and_the_job_runs_again(tmp_path: Path) -> None:
     with supervised_worker(tmp_path) as worker:
         await worker.plan("evict_history")
