@@ -1,4 +1,4 @@
-"""The client on a server whose thread that runs prompts has died before it took one: no other double gets there."""
+"""The client on servers in states to which the built-in engine cannot be brought from outside."""
 
 from __future__ import annotations
 
@@ -102,3 +102,32 @@ async def test_a_prompt_behind_another_is_none(server: RemoteServer, thread: Dea
     with pytest.raises(DeadlineExceeded):
         await run(server, 1.2)
     assert server.refresh_reason is None
+
+
+class Chatty(DeadThread):
+    """Runs a prompt to its end, and says much of it, before the connection of its ``POST /prompt`` is reset."""
+
+    async def listen(self, request: web.Request) -> web.WebSocketResponse:
+        self.socket = web.WebSocketResponse()
+        await self.socket.prepare(request)
+        async for _ in self.socket:
+            pass
+        return self.socket
+
+    async def submit(self, request: web.Request) -> web.Response:
+        self.ended = (await request.json())["prompt_id"]
+        for _ in range(100):
+            await self.socket.send_str('{"type": "status", "data": {}}')
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async def answer(self, _: web.Request) -> web.Response:
+        return web.json_response({self.ended: {"status": {"status_str": "success"}, "outputs": {}}})
+
+
+async def test_what_is_said_while_an_answer_is_awaited_holds_up_nothing() -> None:
+    async with TestServer(Chatty().application()) as server:
+        begun = time.monotonic()
+        await run(RemoteServer(str(server.make_url(""))), 10)
+        assert time.monotonic() - begun < 0.4  # a closing handshake that nobody reads takes 1 s

@@ -28,7 +28,7 @@ async def assert_next_job_succeeds(worker: SupervisedWorker, color: int = 0xABCD
 
 async def test_a_job_whose_comfyui_dies_runs_again_on_the_next_one(tmp_path: Path) -> None:
     with supervised_worker(tmp_path) as worker:
-        await worker.plan("exit:node=ImageInvert,code=139")
+        await worker.plan("slow:node=ImageInvert,seconds=0.3", "exit:node=ImageInvert,code=139")
         answer = await worker.handler(job(workflow=save_color(1)))
         assert answer["status"] == "success", answer
         (warning,) = answer["warnings"]
@@ -37,6 +37,8 @@ async def test_a_job_whose_comfyui_dies_runs_again_on_the_next_one(tmp_path: Pat
         assert "refresh_worker" not in answer  # once is no reason
         values = [update["value"] for update in worker.updates]
         assert values == sorted(values)
+        stages = [update["stage"] for update in worker.updates]
+        assert "queue" in stages[stages.index("execute") :]  # and its progress tells so
 
 
 @engine_only
@@ -104,6 +106,26 @@ async def test_out_of_memory_is_answered_with_room_and_one_more_run(tmp_path: Pa
         answer = await worker.handler(job(workflow=save_color(4)))
         assert answer["status"] == "success", answer
         assert "Memory was short in node 2 (ImageInvert)" in answer["warnings"][0]
+
+
+@engine_only
+async def test_a_comfyui_that_makes_no_room_is_not_tried_again(tmp_path: Path) -> None:
+    with supervised_worker(tmp_path) as worker:
+        await worker.plan("out_of_memory:node=ImageInvert", "respond:path=/free,status=500")
+        answer = await worker.handler(job(workflow=save_color(25)))
+        assert (answer["code"], answer["warnings"]) == ("out_of_memory", [])
+
+
+@engine_only
+async def test_a_comfyui_that_lives_and_does_not_answer_is_replaced(tmp_path: Path) -> None:
+    with supervised_worker(tmp_path) as worker:
+        pid = await worker.pid()
+        await worker.plan("refuse:path=/view,times=0")
+        answer = await worker.handler(job(workflow=save_color(26)))
+        assert (answer["code"], answer["details"]["phase"]) == ("comfyui_unavailable", "fetch")
+        assert answer["refresh_worker"] is True
+        await assert_next_job_succeeds(worker)
+        assert await worker.pid() != pid
 
 
 @pytest.mark.parametrize("form", ["torch", "cuda"])
