@@ -347,7 +347,7 @@ class Play:
     @property
     def failed_node(self) -> str | None:
         """The node in which it failed or was interrupted."""
-        _, data = self.entry["status"]["messages"][-1]
+        data: Mapping[str, str] = self.entry["status"]["messages"][-1][1]
         return data.get("node_id")
 
     @property

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,6 +33,8 @@ POLL_SECONDS = 0.05
 """Between two questions when the answer is due at any moment."""
 QUIET_SPELLS = 2
 """After so many silences in a row the websocket is opened anew."""
+STOP_ATTEMPTS = 3
+"""So often ComfyUI is asked to stop or to forget a prompt when the connection fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,7 @@ class _PromptRun:
             "client_id": self._client_id,
             "extra_data": options.extra_data(),
         }
-        self._submitted = True  # perhaps, if no answer comes: the next question will tell
+        self._submitted, self._ended = True, False  # perhaps, if no answer comes: the next question will tell
         status, answer = await self._http.submit_prompt(body)
         try:
             self._session.receive_answer(status, answer)
@@ -218,24 +220,30 @@ class _PromptRun:
         ComfyUI may have forgotten it without a word: when it notices the end of an older connection of ours only now,
         it takes the newer one's registration with it (``server.py: websocket_handler``).
         """
-        quiet_spells = 0
+        quiet_spells, heard = 0, time.monotonic()
         while quiet_spells < QUIET_SPELLS:
-            due = self._session.end_announced  # and the history is a moment late
-            message = await _receive(socket, POLL_SECONDS if due else self._patience.listening_seconds)
-            if message is not None:
-                quiet_spells = 0
-                self._take(message)
-            elif not due:
-                quiet_spells += 1
-            if (message is None or self._session.end_announced) and (result := await self._ask()):
+            quiet_at = heard + self._patience.listening_seconds
+            # Announced and not yet there: the history is a moment late.
+            seconds = POLL_SECONDS if self._session.end_announced else max(0.0, quiet_at - time.monotonic())
+            message = await _receive(socket, seconds)
+            if message is not None and self._take(message):
+                quiet_spells, heard = 0, time.monotonic()
+            elif time.monotonic() >= quiet_at:  # other people's messages are silence
+                quiet_spells, heard = quiet_spells + 1, time.monotonic()
+            elif not self._session.end_announced:
+                continue
+            if (quiet_spells or self._session.end_announced) and (result := await self._ask()):
                 return result
         return None
 
-    def _take(self, message: str | bytes) -> None:
-        if self._session.concerns(message):
-            self._last_sign = time.monotonic()
+    def _take(self, message: str | bytes) -> bool:
+        """Hand on what a message says; whether it is about this prompt."""
         for item in self._session.receive_message(message):
             self._on_event(item)
+        if not self._session.concerns(message):
+            return False
+        self._last_sign = time.monotonic()
+        return True
 
     async def _ask(self) -> PromptResult | None:
         """Ask for the verdict: the queue first, then the history.
@@ -257,13 +265,26 @@ class _PromptRun:
         try:
             async with asyncio.timeout(self._patience.interrupt_seconds):
                 if not self._ended:
-                    await self._stop()
-                await self._http.forget(self._session.prompt_id)
+                    await self._insist(self._stop)
+                await self._insist(self._forget)
         except (ComfyPodError, TimeoutError) as error:
             # Said, not raised: how the prompt ended is what the caller must hear.
             event("prompt_left_behind", logging.WARNING, prompt_id=self._session.prompt_id, cause=repr(error))
             if not self._ended:
                 self._server.condemn(f"a prompt could not be stopped within {self._patience.interrupt_seconds:g} s")
+
+    async def _insist(self, action: Callable[[], Awaitable[None]]) -> None:
+        """Do something that may be done twice, in spite of a connection that fails once or twice."""
+        for _ in range(STOP_ATTEMPTS - 1):
+            try:
+                return await action()
+            except ComfyUIUnavailable as error:
+                event("connection_lost", prompt_id=self._session.prompt_id, cause=error)
+            await asyncio.sleep(POLL_SECONDS)
+        return await action()
+
+    async def _forget(self) -> None:
+        await self._http.forget(self._session.prompt_id)
 
     async def _stop(self) -> None:
         """Take the prompt off the queue or the GPU, and see that it is gone."""
