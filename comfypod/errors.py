@@ -37,6 +37,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
+from comfypod.rejection import error_sentence, node_error_sentences
+
 
 class ComfyPodError(Exception):
     """Any expected failure. Everything else that is raised is a bug."""
@@ -136,53 +138,11 @@ class PromptRejected(_WithFields, ComfyUIError):
     failed_imports: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        sentences = [sentence for node in self.node_errors.items() for sentence in _node_error_sentences(*node)]
+        sentences = [sentence for node in self.node_errors.items() for sentence in node_error_sentences(*node)]
         if not sentences:
-            sentences = [_error_sentence(self.error, self.failed_imports)]
+            sentences = [error_sentence(self.error, self.failed_imports)]
         more = f" (and {len(sentences) - 3} more)" if len(sentences) > 3 else ""
         return "ComfyUI refused the workflow: " + "; ".join(sentences[:3]) + more
-
-
-def _error_sentence(error: Mapping[str, Any], failed_imports: Mapping[str, str]) -> str:
-    """ComfyUI's top-level error; an unknown node class is by far the most common one."""
-    message, details = str(error.get("message", "")).rstrip("."), str(error.get("details", ""))
-    if "does not exist" in message or error.get("type") == "missing_node_type":
-        advice = "use a node this ComfyUI has, or install the node pack it belongs to"
-        if failed_imports:
-            packs = ", ".join(f"{pack} ({reason})" for pack, reason in failed_imports.items())
-            advice = (
-                f"these custom node packs failed to import when ComfyUI started: {packs}; it may belong to one of them"
-            )
-        return f"{message} ({details}); {advice}"
-    return f"{message} ({details})" if details and details != error.get("message") else message or "no reason was given"
-
-
-def _node_error_sentences(node_id: str, node_error: Any) -> list[str]:  # noqa: ANN401 (foreign JSON)
-    if not isinstance(node_error, dict):
-        return [f"node {node_id}: {node_error}"]
-    where = f"node {node_id} ({node_error.get('class_type', '?')})"
-    errors = [error for error in node_error.get("errors") or () if isinstance(error, dict)]
-    return [f"{where}: {_node_error_sentence(error)}" for error in errors]
-
-
-def _node_error_sentence(error: Mapping[str, Any]) -> str:
-    extra = error["extra_info"] if isinstance(error.get("extra_info"), dict) else {}
-    if error.get("type") == "value_not_in_list":
-        choices = _choices(extra.get("input_config"))
-        known = f"choose one of: {', '.join(choices[:20])}" if choices else "nothing is installed to choose from"
-        return f"{extra.get('input_name')} {extra.get('received_value')!r} is not available here; {known}"
-    message, details = str(error.get("message", "")).rstrip("."), str(error.get("details", ""))
-    return f"{message}: {details}" if details else message
-
-
-def _choices(input_config: Any) -> list[str]:  # noqa: ANN401 (foreign JSON)
-    """The installed choices in an ``input_config``: ``[[choices], options]``, or ``["COMBO", {"options": …}]``."""
-    if not isinstance(input_config, list) or not input_config:
-        return []
-    choices = input_config[0]
-    if choices == "COMBO" and len(input_config) > 1 and isinstance(input_config[1], dict):
-        choices = input_config[1].get("options")
-    return [str(choice) for choice in choices] if isinstance(choices, list) else []
 
 
 @dataclass(eq=False)
