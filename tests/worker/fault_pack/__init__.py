@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import comfy.model_management
@@ -27,23 +27,21 @@ broken: list[str] = []
 
 
 def strike(class_type: str) -> None:
-    """Perform the first fault that waits for this node class."""
+    """Perform the faults that wait for this node class, in the order in which they were planned."""
     if broken:
         raise RuntimeError(broken[0])
-    fault = take(lambda fault: fault["kind"] != "slow_response" and fault.get("node", class_type) == class_type)
-    if fault is not None:
+    for fault in take(lambda fault: fault["kind"] != "slow_response" and fault.get("node", class_type) == class_type):
         perform(fault)
 
 
-def take(matches: Callable[[dict[str, str]], bool]) -> dict[str, str] | None:
-    """The first planned fault that matches, no longer planned."""
+def take(matches: Callable[[dict[str, str]], bool]) -> Iterator[dict[str, str]]:
+    """The planned faults that match, each counted as it strikes."""
     for fault in planned:
         if matches(fault) and int(fault["times"]) > 0:
             fault["times"] = str(int(fault["times"]) - 1)
             struck.append(fault["spec"])
             logging.getLogger(__name__).warning("fault %s strikes", fault["spec"])
-            return fault
-    return None
+            yield fault
 
 
 def perform(fault: dict[str, str]) -> None:
@@ -102,8 +100,7 @@ async def show(_: web.Request) -> web.Response:
 @web.middleware
 async def slow_down(request: web.Request, handler: Any) -> web.StreamResponse:
     path = request.path.removeprefix("/api")
-    fault = take(lambda fault: fault["kind"] == "slow_response" and path.startswith(fault["path"]))
-    if fault is not None:
+    for fault in take(lambda fault: fault["kind"] == "slow_response" and path.startswith(fault["path"])):
         await asyncio.sleep(float(fault["seconds"]))
     return await handler(request)
 
