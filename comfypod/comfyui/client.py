@@ -67,7 +67,7 @@ class PromptOptions:
     comfy_org_api_key: str | None = None
 
     def extra_data(self) -> dict[str, Any]:
-        """ComfyUI's names for it; ``preview_method`` holds for this prompt only (from ComfyUI 0.8 on)."""
+        """ComfyUI's names for it; ``preview_method`` holds for this prompt only (from ComfyUI 0.5 on)."""
         data: dict[str, Any] = {"preview_method": "auto" if self.previews else "none"}
         if self.comfy_org_api_key:
             data["api_key_comfy_org"] = self.comfy_org_api_key

@@ -74,7 +74,7 @@ class Supervisor:
         """Why the platform should replace this worker."""
         process = self._process
         if process is not None and process.condemned_for:
-            self._refresh_reason = f"ComfyUI was ended because {process.condemned_for}"
+            return f"ComfyUI was ended because {process.condemned_for}"
         return self._refresh_reason
 
     async def ready(self, deadline: Deadline) -> Server:
@@ -146,6 +146,7 @@ class Supervisor:
         # One that worked is replaced at once: a job may be waiting. One that does not start would only fail again.
         pause_seconds = min(LONGEST_PAUSE_SECONDS, 2.0 ** (self._failed_starts - 1)) if self._failed_starts else 0.0
         event("comfyui_died", logging.ERROR, cause=failure, restarts=len(self._restarts), pause_seconds=pause_seconds)
-        if self.refresh_reason is None and len(self._restarts) >= self._policy.maximum_per_hour:
+        self._refresh_reason = self.refresh_reason  # the process that it stems from is about to be replaced
+        if self._refresh_reason is None and len(self._restarts) >= self._policy.maximum_per_hour:
             self._refresh_reason = f"ComfyUI was restarted {len(self._restarts)} times within an hour"
         return pause_seconds

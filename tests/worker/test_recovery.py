@@ -148,6 +148,7 @@ async def test_a_gpu_error_that_sticks_ends_that_comfyui_and_asks_for_another_wo
         assert answer["refresh_worker"] is True
         await assert_next_job_succeeds(worker)
         assert await worker.pid() != pid
+        assert worker.supervisor.refresh_reason  # until the platform has replaced the worker
 
 
 async def test_a_node_that_ignores_its_interrupt_does_not_poison_the_next_job(tmp_path: Path) -> None:
