@@ -7,7 +7,9 @@ the facts; the sentence a person reads is made from them in ``__str__`` and nowh
     ├─ ConfigurationError      configuration         the operator acts
     ├─ InputError
     │  ├─ InvalidJobInput      invalid_job_input     the caller acts
-    │  └─ InvalidWorkflow      invalid_workflow
+    │  ├─ InvalidWorkflow      invalid_workflow
+    │  └─ InputFetchFailed     input_fetch_failed    blocked, too large, not there, not what its name says
+    │     └─ InputSourceUnavailable                  retryable: the source did not answer
     ├─ ComfyUIError
     │  ├─ ComfyUIUnavailable   comfyui_unavailable   retryable
     │  │  └─ ComfyUIUnresponsive                     it is alive, and busy or stuck
@@ -18,9 +20,14 @@ the facts; the sentence a person reads is made from them in ``__str__`` and nowh
     │  ├─ PromptInterrupted    prompt_interrupted
     │  └─ PromptLost           prompt_lost           retryable
     ├─ DeadlineExceeded        deadline_exceeded
+    ├─ DownloadFailed          download_failed       what storage says; callers hear it as one of the next two
+    │  └─ DownloadInterrupted                        retryable
+    ├─ ModelFetchFailed        model_fetch_failed    the operator acts
+    │  └─ ModelSourceUnavailable                     retryable
     ├─ DeliveryError
     │  ├─ NoOutput             no_output
     │  ├─ OutputTooLarge       output_too_large      the operator acts
+    │  ├─ UploadFailed         upload_failed         retryable
     │  └─ SavingFailed         saving_failed         the client's disk
     ├─ CloudError
     │  ├─ AuthenticationFailed, EndpointNotFound, RequestRefused, JobNotFound
@@ -95,6 +102,60 @@ class InvalidWorkflow(_WithFields, InputError):
 
     def __str__(self) -> str:
         return self.problem if self.node_id is None else f"Node {self.node_id}: {self.problem}"
+
+
+@dataclass(eq=False)
+class InputFetchFailed(_WithFields, InputError):
+    """A file of the job could not be had; ``name`` is the job's word for it, ``cause`` a clause."""
+
+    code = "input_fetch_failed"
+    name: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"The file {self.name!r} could not be fetched: {self.cause}"
+
+
+class InputSourceUnavailable(InputFetchFailed):
+    """Its source did not answer, or broke off; later it may be there."""
+
+    retryable = True
+
+
+@dataclass(eq=False)
+class DownloadFailed(_WithFields, ComfyPodError):
+    """An address was refused, or did not yield what it should; ``address`` has neither credentials nor query."""
+
+    code = "download_failed"
+    address: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.cause}"
+
+
+class DownloadInterrupted(DownloadFailed):
+    """The source did not answer, answered 429 or 5xx, or broke off, for as long as was allowed."""
+
+    retryable = True
+
+
+@dataclass(eq=False)
+class ModelFetchFailed(_WithFields, ComfyPodError):
+    """A model file of ``models.toml`` could not be brought; ``cause`` is a clause."""
+
+    code = "model_fetch_failed"
+    model: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"The model {self.model!r} could not be fetched: {self.cause}"
+
+
+class ModelSourceUnavailable(ModelFetchFailed):
+    """Its source did not answer, or broke off; later it may be there."""
+
+    retryable = True
 
 
 class ComfyUIError(ComfyPodError):
@@ -249,6 +310,19 @@ class OutputTooLarge(_WithFields, DeliveryError):
             f"The result is {self.size_bytes:,} bytes, more than the {self.limit_bytes:,} that can be returned inline "
             f"({self.setting}); make it smaller, for example with fewer images per job"
         )
+
+
+@dataclass(eq=False)
+class UploadFailed(_WithFields, DeliveryError):
+    """An output file could not be stored in the bucket; ``target`` is ``bucket/key``, ``cause`` a clause."""
+
+    code = "upload_failed"
+    retryable = True
+    target: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.target} could not be uploaded: {self.cause}"
 
 
 @dataclass(eq=False)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from comfypod.errors import ConfigurationError
 
-MEBIBYTE = 1024 * 1024
+GIBIBYTE = 1024**3
 
 
 class Settings(BaseModel):
@@ -76,7 +76,58 @@ class Settings(BaseModel):
     inline_limit_bytes: int = Field(
         9_000_000, gt=0, description="Largest serialised answer; RunPod drops results of 10 MB and more."
     )
-    maximum_input_bytes: int = Field(64 * MEBIBYTE, gt=0, description="Largest sum of a job's input files, decoded.")
+    maximum_input_bytes: int = Field(
+        2 * GIBIBYTE, gt=0, description="Largest sum of a job's input files, decoded or downloaded."
+    )
+    maximum_image_pixels: int = Field(
+        150_000_000, gt=0, description="Largest input picture, all frames together; a larger one is refused unopened."
+    )
+    download_allowed_hosts: str = Field(
+        "",
+        description="Only these may be fetched from, comma-separated: names, *.example.com, addresses, networks such as "
+        "10.0.0.0/8, each with :PORT if need be. One that is listed may also be private. Empty: every public address.",
+    )
+    download_denied_hosts: str = Field(
+        "", description="These are never fetched from, comma-separated, in the same forms; this wins over allowed."
+    )
+    bucket_endpoint_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/]+",
+        description="Address of an S3-compatible store; large results go to a bucket there. It may hold the bucket's "
+        "name, as host (https://BUCKET.s3.REGION.amazonaws.com) or as path (https://HOST/BUCKET).",
+    )
+    bucket_name: str | None = Field(None, description="Name of the bucket, where BUCKET_ENDPOINT_URL does not hold it.")
+    bucket_prefix: str = Field("", description="What the keys begin with: PREFIX/JOB/NODE/FILENAME.")
+    bucket_region: str | None = Field(
+        None, description="Region of the bucket; read from the endpoint's name where that is usual, else us-east-1."
+    )
+    bucket_access_key_id: SecretStr | None = Field(None, description="Access key of the bucket.")
+    bucket_secret_access_key: SecretStr | None = Field(None, description="Secret key of the bucket.")
+    bucket_addressing: Literal["auto", "path", "virtual"] = Field(
+        "auto", description="Where the bucket's name goes: in the path, or before the host. auto: virtual for AWS only."
+    )
+    bucket_public_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/]+",
+        description="Address under which the bucket's keys can be read by everyone; set it to return plain addresses "
+        "instead of presigned ones.",
+    )
+    bucket_url_lifetime_seconds: int = Field(
+        86_400, ge=1, le=604_800, description="How long a presigned address is valid; S3 allows a week at most."
+    )
+    volume_output_directory: str = Field(
+        "/runpod-volume/outputs", description="Where results go that a job asks for with delivery: path."
+    )
+    models_directory: str | None = Field(
+        None,
+        description="Where model files of models.toml are fetched to, one folder per kind; for example "
+        "/runpod-volume/models. Unset: ComfyUI's own folders.",
+    )
+    models_disk_budget_bytes: int | None = Field(
+        None,
+        gt=0,
+        description="Most bytes that fetched model files may take; the least recently used go first. Unset: no limit.",
+    )
     comfy_org_api_key: SecretStr | None = Field(
         None, description="Key for ComfyUI's paid API nodes, used where a job brings none."
     )

@@ -1,0 +1,1 @@
+"""What is kept outside the worker: addresses to download from, buckets, model files."""
