@@ -24,10 +24,13 @@ the facts; the sentence a person reads is made from them in ``__str__`` and nowh
     │  └─ DownloadInterrupted                        retryable
     ├─ ModelFetchFailed        model_fetch_failed    the operator acts
     │  └─ ModelSourceUnavailable                     retryable
+    ├─ DiskFailed              disk_failed           retryable: the worker's own disk
     ├─ DeliveryError
     │  ├─ NoOutput             no_output
     │  ├─ OutputTooLarge       output_too_large      the operator acts
+    │  ├─ OutputVanished       output_vanished       retryable
     │  ├─ UploadFailed         upload_failed         retryable
+    │  │  └─ UploadRefused                           not retryable
     │  └─ SavingFailed         saving_failed         the client's disk
     ├─ CloudError
     │  ├─ AuthenticationFailed, EndpointNotFound, RequestRefused, JobNotFound
@@ -62,8 +65,9 @@ class _WithFields(ComfyPodError):
     """A failure whose facts are dataclass fields."""
 
     def details(self) -> dict[str, Any]:
-        """The fields by name."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+        """The fields by name, but those marked as the worker's own."""
+        shown = [item for item in fields(self) if not item.metadata.get("own")]  # type: ignore[arg-type]
+        return {item.name: getattr(self, item.name) for item in shown}
 
 
 @dataclass(eq=False)
@@ -94,14 +98,21 @@ class InvalidJobInput(_WithFields, InputError):
 
 @dataclass(eq=False)
 class InvalidWorkflow(_WithFields, InputError):
-    """The workflow is not a runnable API-format document."""
+    """The workflow is not an API-format document, or not one that this ComfyUI can run.
+
+    ``problem`` is a sentence; ``problems`` are clauses of their own where there is more than one thing to say.
+    """
 
     code = "invalid_workflow"
     problem: str
     node_id: str | None = None
+    problems: Sequence[str] = ()
 
     def __str__(self) -> str:
-        return self.problem if self.node_id is None else f"Node {self.node_id}: {self.problem}"
+        if self.node_id is not None:
+            return f"Node {self.node_id}: {self.problem}"
+        more = f" (and {len(self.problems) - 3} more)" if len(self.problems) > 3 else ""
+        return f"{self.problem}: {'; '.join(self.problems[:3])}{more}" if self.problems else self.problem
 
 
 @dataclass(eq=False)
@@ -190,16 +201,19 @@ class ComfyUIUnresponsive(ComfyUIUnavailable):
 class PromptRejected(_WithFields, ComfyUIError):
     """ComfyUI refused the workflow (HTTP 400 on ``POST /prompt``, or parts of it with 200 and ``node_errors``).
 
-    ``failed_imports`` are the custom node packs that failed to import when ComfyUI started, and why.
+    ``failed_imports`` are the custom node packs that failed to import when ComfyUI started, and why. ``hints`` are
+    sentences about values that are not to be had, by ``NODE.INPUT``: they say more than ComfyUI does.
     """
 
     code = "prompt_rejected"
     error: Mapping[str, Any]
     node_errors: Mapping[str, Any]
     failed_imports: Mapping[str, str] = field(default_factory=dict)
+    hints: Mapping[str, str] = field(default_factory=dict, metadata={"own": True})
 
     def __str__(self) -> str:
-        sentences = [sentence for node in self.node_errors.items() for sentence in node_error_sentences(*node)]
+        nodes = self.node_errors.items()
+        sentences = [text for node_id, node in nodes for text in node_error_sentences(node_id, node, self.hints)]
         if not sentences:
             sentences = [error_sentence(self.error, self.failed_imports)]
         more = f" (and {len(sentences) - 3} more)" if len(sentences) > 3 else ""
@@ -208,13 +222,14 @@ class PromptRejected(_WithFields, ComfyUIError):
 
 @dataclass(eq=False)
 class PromptFailed(_WithFields, ComfyUIError):
-    """A node raised."""
+    """A node raised; ``history`` is ComfyUI's entry, with what other nodes had saved before."""
 
     code = "prompt_failed"
     node_id: str
     class_type: str
     exception_type: str
     message: str
+    history: Mapping[str, Any] = field(default_factory=dict, repr=False, metadata={"own": True})
 
     def __str__(self) -> str:
         return f"Node {self.node_id} ({self.class_type}) failed: {self.message or self.exception_type}"
@@ -280,6 +295,19 @@ class DeadlineExceeded(_WithFields):
         return f"The {self.seconds:g} s allowed were over ({self.phase}); allow more time, or ask for less work"
 
 
+@dataclass(eq=False)
+class DiskFailed(_WithFields, ComfyPodError):
+    """The worker's own disk is full, or does not take a file; ``what`` is a noun, ``cause`` the system's reason."""
+
+    code = "disk_failed"
+    retryable = True
+    what: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"The worker's disk did not take {self.what}: {self.cause}"
+
+
 class DeliveryError(ComfyPodError):
     """What the workflow made could not be handed over."""
 
@@ -308,8 +336,22 @@ class OutputTooLarge(_WithFields, DeliveryError):
     def __str__(self) -> str:
         return (
             f"The result is {self.size_bytes:,} bytes, more than the {self.limit_bytes:,} that can be returned inline "
-            f"({self.setting}); make it smaller, for example with fewer images per job"
+            f"({self.setting}); set up a bucket (BUCKET_ENDPOINT_URL, BUCKET_NAME, BUCKET_ACCESS_KEY_ID, "
+            "BUCKET_SECRET_ACCESS_KEY), or make it smaller, for example with outputs.format"
         )
+
+
+@dataclass(eq=False)
+class OutputVanished(_WithFields, DeliveryError):
+    """ComfyUI named a file that is not there: a cached node names the files of an earlier run, for example."""
+
+    code = "output_vanished"
+    retryable = True
+    node_id: str
+    filename: str
+
+    def __str__(self) -> str:
+        return f"Node {self.node_id} names the file {self.filename!r}, which is not there (any more)"
 
 
 @dataclass(eq=False)
@@ -323,6 +365,12 @@ class UploadFailed(_WithFields, DeliveryError):
 
     def __str__(self) -> str:
         return f"{self.target} could not be uploaded: {self.cause}"
+
+
+class UploadRefused(UploadFailed):
+    """The store, or the rules of this worker, do not allow it: another try ends the same."""
+
+    retryable = False
 
 
 @dataclass(eq=False)

@@ -20,17 +20,28 @@ def error_sentence(error: Mapping[str, Any], failed_imports: Mapping[str, str]) 
     return f"{message} ({details})" if details and details != error.get("message") else message or "no reason was given"
 
 
-def node_error_sentences(node_id: str, node_error: Any) -> list[str]:  # noqa: ANN401 (foreign JSON)
-    """One sentence per error of an entry in ComfyUI's ``node_errors``."""
+def node_error_sentences(
+    node_id: str,
+    node_error: Any,  # noqa: ANN401 (foreign JSON)
+    hints: Mapping[str, str],
+) -> list[str]:
+    """One sentence per error of an entry in ComfyUI's ``node_errors``, or the hint of that ``NODE.INPUT``."""
     if not isinstance(node_error, dict):
         return [f"node {node_id}: {node_error}"]
     where = f"node {node_id} ({node_error.get('class_type', '?')})"
     errors = [error for error in node_error.get("errors") or () if isinstance(error, dict)]
-    return [f"{where}: {_node_error_sentence(error)}" for error in errors]
+    return [
+        hints.get(f"{node_id}.{_extra(error).get('input_name')}") or f"{where}: {_node_error_sentence(error)}"
+        for error in errors
+    ]
+
+
+def _extra(error: Mapping[str, Any]) -> Mapping[str, Any]:
+    return error["extra_info"] if isinstance(error.get("extra_info"), dict) else {}
 
 
 def _node_error_sentence(error: Mapping[str, Any]) -> str:
-    extra = error["extra_info"] if isinstance(error.get("extra_info"), dict) else {}
+    extra = _extra(error)
     if error.get("type") == "value_not_in_list":
         choices = _choices(extra.get("input_config"))
         known = f"choose one of: {', '.join(choices[:20])}" if choices else "nothing is installed to choose from"

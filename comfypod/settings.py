@@ -84,8 +84,9 @@ class Settings(BaseModel):
     )
     download_allowed_hosts: str = Field(
         "",
-        description="Only these may be fetched from, comma-separated: names, *.example.com, addresses, networks such as "
-        "10.0.0.0/8, each with :PORT if need be. One that is listed may also be private. Empty: every public address.",
+        description="Only these may be fetched from, comma-separated: names, *.example.com, addresses, or networks such "
+        "as 10.0.0.0/8, each with :PORT if need be ([fd00::/8]:9000). They may be private. Where a source redirects to "
+        "must be listed too. Empty: every public address.",
     )
     download_denied_hosts: str = Field(
         "", description="These are never fetched from, comma-separated, in the same forms; this wins over allowed."

@@ -1,4 +1,4 @@
-"""Fixtures that several test folders share: a ComfyUI to talk to.
+"""Fixtures that several test folders share: a ComfyUI and an S3 server to talk to.
 
 With COMFYUI_URL or COMFYUI_COMMAND set, the tests that need a ComfyUI run against that one; otherwise against the
 built-in engine, started as a process of its own.
@@ -22,6 +22,7 @@ from comfypod.comfyui.process import ComfyUIProcess
 from comfypod.comfyui.selftest import wait_for_remote
 from comfypod.comfyui.server import RemoteServer
 from comfypod.deadline import Deadline
+from tests.s3_server import S3Server
 
 ROOT = Path(__file__).parents[1]
 
@@ -84,3 +85,14 @@ def checkpoint(comfyui_url: str) -> str:
     if not names:
         pytest.skip("this ComfyUI has no checkpoint")
     return str(names[0])
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server that all tests share: each uses keys of its own."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()

@@ -33,6 +33,10 @@ class EngineOptions:
     preview_method: str
     faults: Sequence[str] = ()
     accept_faults: bool = False
+    only_present_models: bool = False
+    input_directory: Path | None = None
+    output_directory: Path | None = None
+    temporary_directory: Path | None = None
 
 
 def serve_comfyui(options: EngineOptions) -> None:
@@ -63,6 +67,10 @@ async def _start_comfyui(options: EngineOptions) -> ComfyUIEmulator:
         emulator = ComfyUIEmulator(
             options.base_directory,
             models_file=options.models_file,
+            only_present_models=options.only_present_models,
+            input_directory=options.input_directory,
+            output_directory=options.output_directory,
+            temporary_directory=options.temporary_directory,
             preview_method=options.preview_method,
             faults=[Fault.parse(spec) for spec in options.faults],
             accept_faults=options.accept_faults,

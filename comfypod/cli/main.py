@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,6 +21,13 @@ app = typer.Typer(
 )
 emulate = typer.Typer(no_args_is_help=True, help="Servers that behave like the real ones, on this machine.")
 app.add_typer(emulate, name="emulate")
+models = typer.Typer(no_args_is_help=True, help="The model files of models.toml: where they are, and bringing them.")
+app.add_typer(models, name="models")
+
+_MODELS_TOML = typer.Option("--models-toml", help="The list of model files.", dir_okay=False)
+_DIRECTORY = typer.Option(
+    help="Where they lie, one folder per kind. Default: MODELS_DIRECTORY, else ComfyUI/models.", file_okay=False
+)
 
 
 def main() -> None:
@@ -74,8 +81,16 @@ def run(
 def emulate_comfyui(
     port: Annotated[int, typer.Option(help="0: any free port.")] = 8188,
     listen: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    base_directory: Annotated[Path, typer.Option(help="Folder for input, output and temp.")] = Path(".comfypod/engine"),
+    base_directory: Annotated[Path, typer.Option(help="Folder for input, output, temp and models.")] = Path(
+        ".comfypod/engine"
+    ),
+    input_directory: Annotated[Path | None, typer.Option(help="Folder of uploads, in place of input.")] = None,
+    output_directory: Annotated[Path | None, typer.Option(help="Folder of saved files, in place of output.")] = None,
+    temp_directory: Annotated[Path | None, typer.Option(help="Folder in which temp is made, and emptied.")] = None,
     models: Annotated[Path | None, typer.Option(help="models.toml, for the loaders' lists.")] = None,
+    only_present_models: Annotated[
+        bool, typer.Option("--only-present-models", help="List only the models whose files exist.")
+    ] = False,
     preview_method: Annotated[str, typer.Option(help="none or auto: previews for prompts that do not say.")] = "none",
     fault: Annotated[
         list[str] | None,
@@ -89,7 +104,19 @@ def emulate_comfyui(
     from comfypod.cli.emulate import EngineOptions, serve_comfyui
 
     serve_comfyui(
-        EngineOptions(listen, port, base_directory, models, preview_method, tuple(fault or ()), accept_faults)
+        EngineOptions(
+            listen,
+            port,
+            base_directory,
+            models,
+            preview_method,
+            tuple(fault or ()),
+            accept_faults,
+            only_present_models=only_present_models,
+            input_directory=input_directory,
+            output_directory=output_directory,
+            temporary_directory=temp_directory,
+        )
     )
 
 
@@ -119,3 +146,67 @@ def reference(
     from comfypod.cli.reference import render
 
     print(render(document), end="")
+
+
+@models.command("list")
+def models_list(
+    models_toml: Annotated[Path, _MODELS_TOML] = Path("models.toml"),
+    directory: Annotated[Path | None, _DIRECTORY] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Show which model files there are to be, and which of them are here."""
+    from comfypod.cli.models import ModelOptions, list_models
+
+    sys.exit(list_models(ModelOptions(models_toml, directory), as_json=as_json))
+
+
+@models.command("fetch")
+def models_fetch(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Names, or FOLDER/NAME.")] = None,
+    when: Annotated[
+        Literal["build", "boot", "demand", "all"] | None, typer.Option(help="All that are to be fetched then.")
+    ] = None,
+    models_toml: Annotated[Path, _MODELS_TOML] = Path("models.toml"),
+    directory: Annotated[Path | None, _DIRECTORY] = None,
+    timeout_seconds: Annotated[float, typer.Option(min=1, help="Give up after so long.")] = 6 * 3600,
+) -> None:
+    """Download model files that are not here yet; a broken download goes on where it was."""
+    from comfypod.cli.models import ModelOptions, fetch_models
+
+    if not names and when is None:
+        raise typer.BadParameter("say which: names, or --when build, boot, demand or all")
+    sys.exit(fetch_models(ModelOptions(models_toml, directory), names or [], when, timeout_seconds))
+
+
+@models.command("verify")
+def models_verify(
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Default: all that are here.")] = None,
+    models_toml: Annotated[Path, _MODELS_TOML] = Path("models.toml"),
+    directory: Annotated[Path | None, _DIRECTORY] = None,
+) -> None:
+    """Compute the SHA-256 of model files, and say which are wrong."""
+    from comfypod.cli.models import ModelOptions, verify_models
+
+    sys.exit(verify_models(ModelOptions(models_toml, directory), names or []))
+
+
+@models.command("add")
+def models_add(
+    source: Annotated[str, typer.Argument(help="OWNER/REPOSITORY/FILE, hf://…, civitai:VERSION, or an address.")],
+    name: Annotated[str | None, typer.Option(help="The file's name here, as loaders show it.")] = None,
+    folder: Annotated[str | None, typer.Option(help="ComfyUI's folder, such as checkpoints or loras.")] = None,
+    when: Annotated[Literal["build", "boot", "demand"], typer.Option(help="When to fetch it.")] = "demand",
+    pinned: Annotated[bool, typer.Option("--pinned", help="Never evict it.")] = False,
+    allow_pickle: Annotated[bool, typer.Option("--allow-pickle", help="It may run code when it is loaded.")] = False,
+    license_name: Annotated[str | None, typer.Option("--license", help="Its licence, for your records.")] = None,
+    token_env: Annotated[str | None, typer.Option(help="Environment variable with the source's token.")] = None,
+    models_toml: Annotated[Path, _MODELS_TOML] = Path("models.toml"),
+    print_only: Annotated[bool, typer.Option("--print-only", help="Leave the list as it is.")] = False,
+) -> None:
+    """Ask a source for a file's size, SHA-256 and commit, and append it to the list."""
+    from comfypod.cli.models import ModelOptions, add_model
+    from comfypod.storage.models.additions import Wishes
+
+    more = {"when": when, "pinned": pinned, "allow_pickle": allow_pickle, "license": license_name}
+    wishes = Wishes(name, folder, token_env, more)
+    sys.exit(add_model(ModelOptions(models_toml, None), source, wishes, print_only=print_only))

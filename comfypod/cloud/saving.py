@@ -1,25 +1,34 @@
-"""Artifacts to files where the client stands."""
+"""Artifacts to files where the client stands: those that came inline, and those that a pointer leads to."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
-from comfypod.errors import ProtocolViolation, SavingFailed
+import requests
+
+from comfypod.errors import CloudUnavailable, ProtocolViolation, SavingFailed
+
+BLOCK_BYTES = 1024 * 1024
+SILENCE_SECONDS = 30.0
+"""A bucket that says nothing for so long is given up."""
 
 
 def save_artifacts(output: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write the inline artifacts of a job's output under ``folder`` and return where each one is.
+    """Write the artifacts of a job's output under ``folder`` and return where each one is.
 
-    A file is complete or not there. Names that would leave the folder are reduced to what is harmless in them.
+    A file is complete or not there. Names that would leave the folder are reduced to what is harmless in them. One that
+    was left on the endpoint's volume (``path``) cannot be fetched from here; its path there is returned.
 
     Raises:
         ProtocolViolation: an artifact is damaged, or of a type that is not known.
+        CloudUnavailable: the bucket does not hand one over; those before it are there.
         SavingFailed: a file cannot be written; those before it are there.
     """
     artifacts = [*(output.get("images") or ()), *(output.get("files") or ())]
@@ -28,26 +37,51 @@ def save_artifacts(output: Mapping[str, Any], folder: Path) -> list[Path]:
 
 def _save(artifact: Mapping[str, Any], folder: Path) -> Path:
     name = str(artifact.get("filename", ""))
-    if artifact.get("type") != "base64":
-        raise ProtocolViolation("The worker", f"artifact {name!r} of type {artifact.get('type')!r}")
-    try:
-        content = base64.b64decode(str(artifact.get("data", "")), validate=True)
-    except binascii.Error as error:
-        raise ProtocolViolation("The worker", f"artifact {name!r} that is not base64") from error
-    digest = artifact.get("sha256")
-    if digest is not None and hashlib.sha256(content).hexdigest() != digest:
-        raise ProtocolViolation("The worker", f"artifact {name!r} that does not match its sha256")
+    if artifact.get("type") == "path":
+        return Path(str(artifact.get("data")))
     path = folder / _harmless(f"{artifact.get('subfolder') or ''}/{name}")
     partial = path.with_name(f".{path.name}.partial")
+    digest = hashlib.sha256()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
+        with partial.open("wb") as file:
+            for block in _blocks(artifact, name):
+                digest.update(block)
+                file.write(block)
+        if artifact.get("sha256") not in {None, digest.hexdigest()}:
+            raise ProtocolViolation("The worker", f"artifact {name!r} that does not match its sha256")
         partial.replace(path)
     except OSError as error:
+        raise SavingFailed(str(path), error.strerror or str(error)) from error
+    finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-        raise SavingFailed(str(path), error.strerror or str(error)) from error
     return path
+
+
+def _blocks(artifact: Mapping[str, Any], name: str) -> Iterator[bytes]:
+    data = str(artifact.get("data", ""))
+    if artifact.get("type") == "base64":
+        try:
+            yield base64.b64decode(data, validate=True)
+        except binascii.Error as error:
+            raise ProtocolViolation("The worker", f"artifact {name!r} that is not base64") from error
+    elif artifact.get("type") == "s3_url" and urlsplit(data).scheme in {"http", "https"}:
+        yield from _fetched(data)
+    else:
+        raise ProtocolViolation("The worker", f"artifact {name!r} of type {artifact.get('type')!r}")
+
+
+def _fetched(url: str) -> Iterator[bytes]:
+    """The content at an address, which may hold a signature and so is not shown whole."""
+    shown = urlsplit(url)._replace(query="").geturl()
+    try:
+        with requests.get(url, stream=True, timeout=SILENCE_SECONDS) as answer:
+            if answer.status_code != 200:
+                raise CloudUnavailable(shown, f"HTTP {answer.status_code}; the address may have expired")
+            yield from answer.iter_content(BLOCK_BYTES)
+    except requests.RequestException as error:
+        raise CloudUnavailable(shown, f"the connection failed ({type(error).__name__})") from error
 
 
 def _harmless(name: str) -> PurePosixPath:

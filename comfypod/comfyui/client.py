@@ -61,16 +61,23 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class PromptOptions:
-    """What goes into ``extra_data`` besides the workflow."""
+    """How a prompt is run: what goes into ``extra_data``, and whether a part of its outputs will do.
+
+    ``ui_workflow`` is kept in the files that it makes, so that ComfyUI's page can open them.
+    """
 
     previews: bool = False
     comfy_org_api_key: str | None = None
+    allow_partial: bool = False
+    ui_workflow: Mapping[str, Any] | None = None
 
     def extra_data(self) -> dict[str, Any]:
         """ComfyUI's names for it; ``preview_method`` holds for this prompt only (from ComfyUI 0.5 on)."""
         data: dict[str, Any] = {"preview_method": "auto" if self.previews else "none"}
         if self.comfy_org_api_key:
             data["api_key_comfy_org"] = self.comfy_org_api_key
+        if self.ui_workflow is not None:
+            data["extra_pnginfo"] = {"workflow": self.ui_workflow}
         return data
 
 
@@ -89,6 +96,16 @@ class ComfyUI:
         async with ComfyUIHTTP(server.url) as http:
             yield cls(server, http, patience or Patience())
 
+    @property
+    def is_own(self) -> bool:
+        """Whether nobody else uses this ComfyUI."""
+        return self._server.is_own
+
+    @property
+    def failed_imports(self) -> Mapping[str, str]:
+        """The custom node packs that failed to import when it started, and why."""
+        return self._server.failed_imports
+
     async def run(
         self, workflow: Workflow, deadline: Deadline, on_event: EventSink, options: PromptOptions | None = None
     ) -> PromptResult:
@@ -106,11 +123,12 @@ class ComfyUI:
             ComfyUIUnavailable: ComfyUI ended, or takes no connections any more.
         """
         # Ours, so that an unanswered POST /prompt is settled by asking; a UUID, as ComfyUI 0.38 demands.
-        session = PromptSession(str(uuid.uuid4()), workflow)
+        options = options or PromptOptions()
+        session = PromptSession(str(uuid.uuid4()), workflow, allow_partial=options.allow_partial)
         run = _PromptRun(self._server, self.http, session, on_event, self._patience)
         try:
             async with deadline.enforce("execute"):
-                return await run.to_the_end(options or PromptOptions())
+                return await run.to_the_end(options)
         finally:
             await run.leave()
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
 
 from comfypod.comfyui.outputs import OutputFile
-from comfypod.errors import ComfyUIUnavailable, ComfyUIUnresponsive, ProtocolViolation
+from comfypod.errors import (
+    ComfyUIUnavailable,
+    ComfyUIUnresponsive,
+    InputFetchFailed,
+    OutputVanished,
+    ProtocolViolation,
+)
+
+BLOCK_BYTES = 1024 * 1024
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None)
 
@@ -82,28 +91,56 @@ class ComfyUIHTTP:
         """Have all models unloaded and the results of earlier nodes dropped, before the next prompt."""
         await self._post("/free", {"unload_models": True, "free_memory": True}, "free")
 
-    async def upload_input(self, name: str, subfolder: str, content: bytes) -> str:
-        """Store an input file and return the name by which nodes load it (``subfolder/name``)."""
+    async def object_info(self) -> Mapping[str, Any]:
+        """Every node class; half a megabyte and more, and ComfyUI looks through all model folders for it."""
+        return await self._get_json("/object_info", "prepare")
+
+    async def node_replacements(self) -> Mapping[str, Any]:
+        """The classes that ComfyUI replaces by others when they are submitted; none before 0.33 or so."""
+        async with self._request("GET", "/node_replacements", "prepare") as response:
+            return await _json_object(response) if response.status == 200 else {}
+
+    async def folder_paths(self) -> Mapping[str, Any]:
+        """The folders of model files by kind (``folder_paths.py``); empty where ComfyUI does not tell."""
+        async with self._request("GET", "/internal/folder_paths", "prepare") as response:
+            return await _json_object(response) if response.status == 200 else {}
+
+    async def upload_input(self, path: Path, name: str, subfolder: str) -> str:
+        """Store a file as an input, streamed, and return the name by which nodes load it (``subfolder/name``).
+
+        It has no timeout of its own: call it under a deadline.
+        """
         # quote_fields=False: else the file name arrives percent-encoded and is stored that way.
         form = aiohttp.FormData(quote_fields=False)
-        form.add_field("image", content, filename=name, content_type="application/octet-stream")
-        form.add_field("subfolder", subfolder)
-        form.add_field("overwrite", "true")
-        async with self._request("POST", "/upload/image", "upload", data=form) as response:
-            await _check(response, "upload")
-            answer = await _json_object(response)
+        with path.open("rb") as content:
+            form.add_field("image", content, filename=name, content_type="application/octet-stream")
+            form.add_field("subfolder", subfolder)
+            form.add_field("overwrite", "true")
+            async with self._request("POST", "/upload/image", "upload", data=form, timeout=_NO_TIMEOUT) as response:
+                if response.status == 413:
+                    raise InputFetchFailed(name, "it is larger than ComfyUI accepts (--max-upload-size)")
+                await _check(response, "upload")
+                answer = await _json_object(response)
         if not isinstance(answer.get("name"), str):
             raise ProtocolViolation("ComfyUI (POST /upload/image)", str(answer)[:200])
         return f"{answer['subfolder']}/{answer['name']}" if answer.get("subfolder") else str(answer["name"])
 
-    async def file_size(self, file: OutputFile) -> int:
-        """Size of an output file in bytes, without fetching it."""
-        async with self._request("HEAD", "/view", "fetch", params=_view_query(file)) as response:
-            await _check(response, "fetch")
-            return response.content_length or 0
+    async def fetch(self, file: OutputFile, target: Path) -> None:
+        """Write the content of an output file to ``target``, streamed; call it under a deadline.
 
-    async def fetch(self, file: OutputFile) -> bytes:
-        """The content of an output file."""
+        Raises:
+            OutputVanished: ComfyUI no longer has it.
+        """
+        async with self._request("GET", "/view", "fetch", params=_view_query(file), timeout=_NO_TIMEOUT) as response:
+            if response.status == 404:
+                raise OutputVanished(file.node_id, file.filename)
+            await _check(response, "fetch")
+            with target.open("wb") as content:
+                async for block in response.content.iter_chunked(BLOCK_BYTES):
+                    content.write(block)
+
+    async def read_all(self, file: OutputFile) -> bytes:
+        """The content of a small file."""
         async with self._request("GET", "/view", "fetch", params=_view_query(file)) as response:
             await _check(response, "fetch")
             return await response.read()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from comfypod.schema.output import TextOutput
@@ -24,13 +24,16 @@ class OutputFile:
 
 @dataclass(frozen=True, slots=True)
 class PromptResult:
-    """What a prompt that succeeded left, in the workflow's node order."""
+    """What a prompt left, in the workflow's node order; ``node_errors`` are of nodes that ComfyUI did not run."""
 
     files: Sequence[OutputFile]
     texts: Sequence[TextOutput]
+    node_errors: Mapping[str, Any] = field(default_factory=dict)
 
 
-def collect_outputs(entry: Mapping[str, Any], workflow: Workflow) -> PromptResult:
+def collect_outputs(
+    entry: Mapping[str, Any], workflow: Workflow, node_errors: Mapping[str, Any] | None = None
+) -> PromptResult:
     """Collect every list element that names a file, and keep the rest as data, whatever the key is."""
     outputs, meta = as_object(entry.get("outputs")), as_object(entry.get("meta"))
     position = {node_id: index for index, node_id in enumerate(workflow.nodes)}
@@ -45,7 +48,7 @@ def collect_outputs(entry: Mapping[str, Any], workflow: Workflow) -> PromptResul
                 files.append(_output_file(node_id, index, value))
             elif key != "animated":  # a flag beside the files of SaveAnimatedWEBP, SaveVideo …
                 texts.append(TextOutput(node_id, key, value))
-    return PromptResult(files, texts)
+    return PromptResult(files, texts, node_errors or {})
 
 
 def _visible_id(node_id: str, meta: Mapping[str, Any]) -> str:

@@ -34,6 +34,7 @@ class ComfyUIProcess:
     def __init__(self, command: Sequence[str], folder: Path) -> None:
         self.command, port = _with_port(command)
         self.url = f"http://127.0.0.1:{port}"
+        self.is_own = True
         self.failed_imports: dict[str, str] = {}
         self.condemned = threading.Event()
         self._condemned_for = ""

@@ -112,9 +112,11 @@ class PromptSession:
     returns None while the prompt is queued or running. `started` says that it has left the queue.
     """
 
-    def __init__(self, prompt_id: str, workflow: Workflow) -> None:
+    def __init__(self, prompt_id: str, workflow: Workflow, *, allow_partial: bool = False) -> None:
         self.prompt_id = prompt_id
         self.workflow = workflow
+        self._allow_partial = allow_partial
+        self._node_errors: Mapping[str, Any] = {}
         self.started = False
         self.end_announced = False
         self.current_node: str | None = None
@@ -194,7 +196,8 @@ class PromptSession:
         """Take in the answer to ``POST /prompt``: HTTP status and body.
 
         Raises:
-            PromptRejected: ComfyUI refused the workflow, or some of its outputs (it would run the others).
+            PromptRejected: ComfyUI refused the workflow; or some of its outputs (it runs the others), unless that is
+                allowed.
             ProtocolViolation: it answered neither yes nor no.
         """
         if status >= 500:
@@ -211,8 +214,9 @@ class PromptSession:
             raise ProtocolViolation("ComfyUI (POST /prompt)", f"HTTP {status} {body[:200]}")
         if status != 200:
             raise PromptRejected(as_object(answer.get("error")), as_object(answer.get("node_errors")))
-        if node_errors := as_object(answer.get("node_errors")):
-            raise PromptRejected({"message": "some outputs failed validation"}, node_errors)
+        self._node_errors = as_object(answer.get("node_errors"))
+        if self._node_errors and not self._allow_partial:
+            raise PromptRejected({"message": "some outputs failed validation"}, self._node_errors)
 
     def receive_snapshot(self, queue: QueueSnapshot, history: Mapping[str, Any]) -> PromptResult | None:
         """The verdict, or None while the prompt is queued or running.
@@ -234,10 +238,10 @@ class PromptSession:
             raise PromptLost(self.prompt_id)
         status = as_object(entry.get("status"))
         if status.get("status_str") == "success":
-            return collect_outputs(entry, self.workflow)
-        raise self._failure(as_list(status.get("messages")))
+            return collect_outputs(entry, self.workflow, self._node_errors)
+        raise self._failure(as_list(status.get("messages")), entry)
 
-    def _failure(self, messages: Sequence[Any]) -> PromptFailed | PromptInterrupted:
+    def _failure(self, messages: Sequence[Any], entry: Mapping[str, Any]) -> PromptFailed | PromptInterrupted:
         """The error in a history entry: its last message says which."""
         pairs = [message for message in messages if isinstance(message, list) and len(message) == 2]
         ends = {str(kind): as_object(data) for kind, data in pairs}
@@ -252,6 +256,7 @@ class PromptSession:
             class_type=str(data.get("node_type", "?")),
             exception_type=exception_type,
             message=message[:LONGEST_MESSAGE],
+            history=entry,
         )
 
 

@@ -19,6 +19,10 @@ class Server(Protocol):
         """Where it answers."""
 
     @property
+    def is_own(self) -> bool:
+        """Whether nobody else uses it."""
+
+    @property
     def failed_imports(self) -> Mapping[str, str]:
         """Custom node packs that failed to import, and why."""
 
@@ -54,6 +58,7 @@ class RemoteServer:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
+        self.is_own = False
         self.failed_imports: Mapping[str, str] = {}
         self.last_output = 0.0
         self.refresh_reason: str | None = None

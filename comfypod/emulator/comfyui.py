@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from aiohttp import web
 
 from comfypod.emulator.engine.catalog import FileCatalog
+from comfypod.emulator.engine.catalog_routes import CatalogRoutes
 from comfypod.emulator.engine.execution import PREVIEW_METHODS, Executor
 from comfypod.emulator.engine.file_routes import FileRoutes
 from comfypod.emulator.engine.files import Folders
 from comfypod.emulator.engine.http import answer_refusals, refuse_foreign_origins
-from comfypod.emulator.engine.information import describe_class, features, system_stats
+from comfypod.emulator.engine.information import features, system_stats
 from comfypod.emulator.engine.prompt_routes import PromptRoutes
 from comfypod.emulator.engine.queue import History, PromptQueue
 from comfypod.emulator.engine.sockets import SocketHub
@@ -40,7 +41,8 @@ GREETING = "This is the built-in engine of comfypod. It speaks ComfyUI's protoco
 class ComfyUIEmulator:
     """One server. `start` it, use `url`, `stop` it; it cannot be started again.
 
-    Files lie under ``base_directory``: ``input``, ``output``, ``temp`` (emptied at start and stop) and ``models``.
+    Files lie under ``base_directory``: ``input``, ``output``, ``temp`` (emptied at start and stop) and ``models``. The
+    folders are made at start; a file that is put into one of the models' is offered by the loaders from then on.
     What ends ComfyUI's process ends the server: see `died`. ``faults`` can be added to while it runs.
     """
 
@@ -50,6 +52,11 @@ class ComfyUIEmulator:
         *,
         node_classes: Mapping[str, NodeClass] = NODE_CLASSES,
         models_file: Path | None = None,
+        only_present_models: bool = False,
+        input_directory: Path | None = None,
+        output_directory: Path | None = None,
+        temporary_directory: Path | None = None,
+        arguments: Sequence[str] | None = None,
         preview_method: str = "none",
         maximum_body_bytes: int = DEFAULT_BODY_BYTES,
         faults: Iterable[Fault] = (),
@@ -62,6 +69,12 @@ class ComfyUIEmulator:
             base_directory: where its files lie; made if missing.
             node_classes: the node classes it offers, by name.
             models_file: a ``models.toml`` whose models it pretends to have.
+            only_present_models: do not pretend; offer only the model files that exist.
+            input_directory: where uploads lie, in place of ``input``.
+            output_directory: where saved files go, in place of ``output``.
+            temporary_directory: the folder whose subfolder ``temp`` takes the place of ``temp``.
+            arguments: ``argv`` of ``/system_stats``; by default the process's own if the server has it for itself,
+                else what ComfyUI's ``main.py`` would have been told.
             preview_method: the default for prompts that name none: none, auto, latent2rgb or taesd (all but the first
                 mean the same here).
             maximum_body_bytes: larger requests get 413.
@@ -79,8 +92,15 @@ class ComfyUIEmulator:
             raise ValueError(f"Preview method {preview_method!r} is none of {', '.join(PREVIEW_METHODS)}.")
         self._node_classes = node_classes
         self._features = features(maximum_body_bytes)
-        self._folders = Folders.below(base_directory)
-        self._catalog = FileCatalog(self._folders, self._folders.input.parent / "models", models_file)
+        self._folders = Folders.below(
+            base_directory,
+            input_directory=input_directory,
+            output_directory=output_directory,
+            temporary_directory=temporary_directory,
+        )
+        self._catalog = FileCatalog(self._folders, models_file, only_present_models=only_present_models)
+        own_arguments = sys.argv if own_process else self._folders.as_arguments()
+        self._arguments = own_arguments if arguments is None else arguments
         self.faults = FaultPlan(faults, own_process=own_process)
         self._accepts_faults = accept_faults
         self._history = History()
@@ -123,8 +143,9 @@ class ComfyUIEmulator:
         """
         self._loop = asyncio.get_running_loop()
         self._died = self._loop.create_future()
-        await boot(self.faults, self._folders.input.parent)
+        await boot(self.faults, self._folders.base)
         await asyncio.to_thread(self._folders.prepare)
+        await asyncio.to_thread(self._catalog.prepare)
         await self._hub.start()
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
@@ -183,8 +204,9 @@ class ComfyUIEmulator:
             middlewares=[faults.at_request, refuse_foreign_origins, answer_refusals],
         )
         prompts = PromptRoutes(self._queue, self._history, self._executor)
-        routes = [*prompts.routes(), *FileRoutes(self._folders).routes(), *self._routes()]
-        application.add_routes(routes)
+        catalog = CatalogRoutes(self._node_classes, self._catalog, self._folders)
+        routes = [*prompts.routes(), *FileRoutes(self._folders).routes(), *catalog.routes(), *self._routes()]
+        application.add_routes([*routes, *catalog.internal_routes()])
         application.add_routes([web.route(route.method, f"/api{route.path}", route.handler) for route in routes])
         if self._accepts_faults:
             application.add_routes(FaultRoutes(self.faults).routes())
@@ -196,44 +218,18 @@ class ComfyUIEmulator:
         return [
             web.get("/", self._greet),
             web.get("/ws", self._hub.serve),
-            web.get("/object_info", self._describe_all),
-            web.get("/object_info/{node_class}", self._describe_one),
             web.get("/system_stats", self._show_statistics),
             web.get("/features", self._show_features),
-            web.get("/embeddings", self._list_embeddings),
-            web.get("/models", self._list_model_folders),
-            web.get("/models/{folder}", self._list_models),
         ]
 
     async def _greet(self, _request: web.Request) -> web.Response:
         return web.Response(text=GREETING)
 
-    async def _describe_all(self, _request: web.Request) -> web.Response:
-        described = {name: describe_class(each, self._catalog) for name, each in self._node_classes.items()}
-        return web.json_response(described)
-
-    async def _describe_one(self, request: web.Request) -> web.Response:
-        name = request.match_info["node_class"]
-        node_class = self._node_classes.get(name)
-        return web.json_response({} if node_class is None else {name: describe_class(node_class, self._catalog)})
-
     async def _show_statistics(self, _request: web.Request) -> web.Response:
-        return web.json_response(system_stats(sys.argv))
+        return web.json_response(system_stats(self._arguments))
 
     async def _show_features(self, _request: web.Request) -> web.Response:
         return web.json_response(self._features)
-
-    async def _list_embeddings(self, _request: web.Request) -> web.Response:
-        return web.json_response([Path(name).with_suffix("").as_posix() for name in self._catalog.models("embeddings")])
-
-    async def _list_model_folders(self, _request: web.Request) -> web.Response:
-        return web.json_response(self._catalog.model_folders())
-
-    async def _list_models(self, request: web.Request) -> web.Response:
-        folder = request.match_info["folder"]
-        if folder not in self._catalog.model_folders():
-            return web.Response(status=404)
-        return web.json_response(self._catalog.models(folder))
 
 
 async def _not_found(_request: web.Request) -> web.Response:

@@ -23,6 +23,9 @@ _CONTENT_TYPES = {
 }
 
 
+ArtifactType = Literal["base64", "s3_url", "path"]
+
+
 def content_type_of(filename: str) -> str:
     """The content type that a file's name stands for."""
     suffix = PurePosixPath(filename).suffix.lower()
@@ -31,9 +34,10 @@ def content_type_of(filename: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """One file: where it came from, what it is, and ``data``: base64 here, a pointer elsewhere (``type`` says which).
+    """One file: where it came from, what it is, and ``data``: its content as base64, or a pointer, as ``type`` says.
 
-    ``index`` counts the files of a node from 0; ``size_bytes`` and ``sha256`` are those of the file itself.
+    ``index`` counts the files of a node from 0; ``size_bytes`` and ``sha256`` are those of the file itself;
+    ``url_expires_at`` is a moment in UTC, as ISO 8601 writes it, where ``data`` is an address that expires.
     """
 
     node_id: str
@@ -41,13 +45,16 @@ class Artifact:
     index: int
     filename: str
     subfolder: str
-    type: Literal["base64"]
+    type: ArtifactType
     data: str
     content_type: str
     size_bytes: int
     sha256: str
     width: int | None = None
     height: int | None = None
+    duration_seconds: float | None = None
+    frames: int | None = None
+    url_expires_at: str | None = None
 
     @property
     def is_image(self) -> bool:
@@ -55,6 +62,6 @@ class Artifact:
         return self.content_type.startswith("image/")
 
     def to_json(self) -> dict[str, Any]:
-        """The artifact as JSON; sizes that are not known are left out."""
+        """The artifact as JSON; what is not known is left out."""
         safe = json_safe({**asdict(self), "data": ""})
         return {name: value for name, value in {**safe, "data": self.data}.items() if value is not None}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -19,6 +22,17 @@ from pydantic import (
 )
 
 from comfypod.errors import InvalidJobInput
+from comfypod.schema.limits import find_excess
+from comfypod.schema.wire import json_safe
+
+LONGEST_NAME_BYTES = 180
+"""Of one part of a file's name: file systems allow 255 bytes, and the worker puts the job's name before it."""
+LONGEST_ADDRESS = 8000
+MOST_PROBLEMS = 20
+"""So many are told of what may be wrong a million times."""
+
+_SCHEMES = ("https://", "http://", "s3://")
+_ANNOTATED = re.compile(r"\[(input|output|temp)\]$")
 
 
 class _Document(BaseModel):
@@ -28,25 +42,52 @@ class _Document(BaseModel):
 
 
 class InputFile(_Document):
-    """A file that the workflow loads: ``data`` is base64 or a data URI, ``url`` an address to fetch it from."""
+    """A file that the workflow loads: ``data`` is base64 or a data URI, ``url`` an address to fetch it from.
+
+    ``path`` is its name as a relative path with ``/``.
+    """
 
     name: str = Field(min_length=1, max_length=200)
     data: str | None = Field(None, validation_alias=AliasChoices("data", "image"), repr=False)
-    url: str | None = None
+    url: str | None = Field(None, max_length=LONGEST_ADDRESS, repr=False)  # may hold a signature
+
+    @property
+    def path(self) -> PurePosixPath:
+        """Where it goes, below the job's own folder."""
+        return PurePosixPath(self.name.replace("\\", "/"))
 
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str) -> str:
         parts = name.replace("\\", "/").split("/")
-        if any(part in ("", ".", "..") for part in parts) or not name.isprintable():
+        if any(part.strip() in ("", ".", "..") for part in parts) or not name.isprintable():
             msg = "must be a plain relative file name"
             raise ValueError(msg)
+        if any(len(part.encode()) > LONGEST_NAME_BYTES for part in parts):
+            msg = f"must be at most {LONGEST_NAME_BYTES} bytes long"
+            raise ValueError(msg)
+        if _ANNOTATED.search(name):
+            msg = "must not end as ComfyUI names its folders ([input], [output], [temp])"
+            raise ValueError(msg)
         return name
+
+    @model_validator(mode="before")
+    @classmethod
+    def _address_as_data(cls, value: Any) -> Any:  # noqa: ANN401 (what a caller sent)
+        """An address where the content belongs is taken as what it is."""
+        if isinstance(value, dict) and "url" not in value:
+            for key in ("data", "image"):
+                if isinstance(value.get(key), str) and value[key].startswith(_SCHEMES):
+                    return {**{name: item for name, item in value.items() if name != key}, "url": value[key]}
+        return value
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         if (self.data is None) == (self.url is None):
-            msg = "send its content as base64 in data (or an address in url), one of them"
+            msg = "send its content as base64 in data, or an address in url; one of them"
+            raise ValueError(msg)
+        if self.url is not None and not self.url.lower().startswith(_SCHEMES):
+            msg = "url must begin with https://, http:// or s3://"
             raise ValueError(msg)
         return self
 
@@ -59,6 +100,13 @@ class OutputSelection(_Document):
     format: Literal["original", "png", "jpeg", "webp"] = "original"
     quality: int | None = Field(None, ge=1, le=100)
     metadata: bool = True
+
+    @model_validator(mode="after")
+    def _quality_of_what(self) -> Self:
+        if self.quality is not None and self.format not in {"jpeg", "webp"}:
+            msg = 'quality counts for the formats "jpeg" and "webp" only'
+            raise ValueError(msg)
+        return self
 
 
 class ProgressOptions(_Document):
@@ -91,12 +139,15 @@ class JobInput(_Document):
             InvalidJobInput: every problem at once, each with its path and what to change.
         """
         document = _document(value)
+        if excess := list(itertools.islice(find_excess(document), MOST_PROBLEMS)):
+            raise InvalidJobInput(excess)
+        document = json_safe(document)  # halves of surrogate pairs, as cut texts have them, become question marks
         problems = list(_conflicts(document))
         if isinstance(document.get("prompt"), dict):  # ComfyUI's own word for a workflow
             document = {**document, "workflow": document["prompt"], "prompt": None}
         try:
             request = cls.model_validate(document)
-            problems += _unavailable(request)
+            problems += _collisions(request.files)
         except ValidationError as error:
             problems += map(_sentence, error.errors(include_url=False))
         if problems:
@@ -112,7 +163,7 @@ def _document(value: Any) -> dict[str, Any]:  # noqa: ANN401
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidJobInput([f"input: the text is not valid JSON ({error}); send an object"]) from error
     if not isinstance(value, dict):
         raise InvalidJobInput(['input: must be an object such as {"prompt": "a fox"} or {"workflow": {…}}'])
@@ -131,19 +182,14 @@ def _conflicts(document: dict[str, Any]) -> Iterator[str]:
             yield f"{alias}: is the same as {name}; send one of them"
 
 
-def _unavailable(request: JobInput) -> Iterator[str]:
-    """What the contract has and this version does not do yet: refused, rather than ignored."""
-    wanted = {
-        f"delivery: {request.delivery!r}": request.delivery in ("bucket", "path"),
-        "allow_partial": request.allow_partial,
-        "outputs.format": request.outputs.format != "original",
-        "outputs.quality": request.outputs.quality is not None,
-        "outputs.metadata: false": not request.outputs.metadata,
-        **{f"files[{index}].url": file.url is not None for index, file in enumerate(request.files)},
-    }
-    for name, is_wanted in wanted.items():
-        if is_wanted:
-            yield f"{name} is not available in this version of the worker"
+def _collisions(files: Sequence[InputFile]) -> Iterator[str]:
+    """Names that cannot stand side by side in one folder."""
+    paths = [file.path for file in files]
+    for index, path in enumerate(paths):
+        if path in paths[:index]:
+            yield f"files[{index}].name: {str(path)!r} is there twice"
+        elif any(path in other.parents for other in paths):
+            yield f"files[{index}].name: {str(path)!r} is also the folder of another file"
 
 
 def _sentence(item: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)

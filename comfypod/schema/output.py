@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -61,30 +61,45 @@ class WorkerInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class JobOutput:
-    """The output of a job that succeeded."""
+class Outputs:
+    """What a job hands over."""
 
-    artifacts: Sequence[Artifact]
-    texts: Sequence[TextOutput]
-    timings: Timings
-    worker: WorkerInfo
-    warnings: Sequence[str] = ()
+    artifacts: Sequence[Artifact] = ()
+    texts: Sequence[TextOutput] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The answer as JSON."""
+        """``images``, ``files`` and ``texts``."""
         return {
-            "status": "success",
             "images": [artifact.to_json() for artifact in self.artifacts if artifact.is_image],
             "files": [artifact.to_json() for artifact in self.artifacts if not artifact.is_image],
             "texts": [text.to_json() for text in self.texts],
-            "timings": self.timings.to_json(),
-            "worker": self.worker.to_json(),
-            "warnings": json_safe(self.warnings),
         }
 
 
-def failure_to_json(error: ComfyPodError, timings: Timings, warnings: Sequence[str]) -> dict[str, Any]:
-    """The answer of a job that failed: ``error`` is what RunPod shows beside FAILED, the rest stays in ``output``."""
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What is told of every job, however it ended; ``seeds`` are those that the worker drew."""
+
+    timings: Timings
+    seeds: Mapping[str, int]
+    warnings: Sequence[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """``timings``, ``warnings``, and ``seeds`` if any were drawn."""
+        seeds = {"seeds": json_safe(self.seeds)} if self.seeds else {}
+        return {"timings": self.timings.to_json(), **seeds, "warnings": json_safe(self.warnings)}
+
+
+def success_to_json(outputs: Outputs, account: Account, worker: WorkerInfo) -> dict[str, Any]:
+    """The answer of a job that succeeded."""
+    return {"status": "success", **outputs.to_json(), **account.to_json(), "worker": worker.to_json()}
+
+
+def failure_to_json(error: ComfyPodError, account: Account, kept: Outputs | None = None) -> dict[str, Any]:
+    """The answer of a job that failed: ``error`` is what RunPod shows beside FAILED, the rest stays in ``output``.
+
+    ``kept`` is what was saved before it failed, of a job that asked for it.
+    """
     timed_out = isinstance(error, DeadlineExceeded)
     answer: dict[str, Any] = {
         "error": json_safe(str(error)),
@@ -92,7 +107,8 @@ def failure_to_json(error: ComfyPodError, timings: Timings, warnings: Sequence[s
         "code": error.code,
         "retryable": error.retryable,
         "details": json_safe(error.details()),
-        "timings": timings.to_json(),
-        "warnings": json_safe(warnings),
+        **account.to_json(),
     }
+    if kept is not None:
+        return {**answer, **kept.to_json()}
     return {**answer, "images": None} if timed_out else answer

@@ -11,20 +11,24 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from comfypod.errors import ConfigurationError, InvalidJobInput
-from comfypod.schema.workflow import Workflow
+from comfypod.schema.workflow import RANDOM, DrawSeed, Workflow
 
 DEFAULT_TEMPLATE = "text_to_image"
+LARGEST_SEED = 2**64 - 1
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NODE_INPUT = re.compile(r"[^.]+\..+")
 
 
 class Parameter(BaseModel):
-    """One parameter: its type, its range, and the inputs (``NODE.INPUT``) that its value goes to."""
+    """One parameter: its type, its range, and the inputs (``NODE.INPUT``) that its value goes to.
+
+    A ``seed`` is a whole number or ``"random"``; a ``file`` the name of one of the job's files.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    type: Literal["string", "integer", "number", "boolean"]
+    type: Literal["string", "integer", "number", "boolean", "seed", "file"]
     targets: list[str] = Field(min_length=1)
     default: str | int | float | bool | None = None
     minimum: int | float | None = None
@@ -35,29 +39,42 @@ class Parameter(BaseModel):
 
     def problem(self, value: Any) -> str | None:  # noqa: ANN401 (what a caller sent)
         """What is wrong with ``value``, as a predicate ("must be …"), or None."""
+        if self.type == "seed" and value == RANDOM:
+            return None
         if not _has_type(value, self.type):
             return f"must be {_ARTICLES[self.type]}, not {value!r}"
         if self.choices is not None and value not in self.choices:
             return f"must be one of {', '.join(self.choices)}, not {value!r}"
-        if self.minimum is not None and value < self.minimum:
-            return f"must be at least {self.minimum}, not {value}"
-        if self.maximum is not None and value > self.maximum:
-            return f"must be at most {self.maximum}, not {value}"
+        return None if isinstance(value, str) else self._range_problem(value)
+
+    def _range_problem(self, value: float) -> str | None:
+        least, most = (0, LARGEST_SEED) if self.type == "seed" else (self.minimum, self.maximum)
+        if least is not None and value < least:
+            return f"must be at least {least}, not {value}"
+        if most is not None and value > most:
+            return f"must be at most {most}, not {value}"
         if self.multiple_of is not None and value % self.multiple_of:
             return f"must be a multiple of {self.multiple_of}, not {value}"
         return None
 
 
-_ARTICLES = {"string": "a text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
+_ARTICLES = {
+    "string": "a text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "seed": f'a whole number or "{RANDOM}"',
+    "file": "the name of one of the job's files",
+}
 
 
 def _has_type(value: Any, kind: str) -> bool:  # noqa: ANN401
-    if kind == "string":
+    if kind in {"string", "file"}:
         return isinstance(value, str)
     if kind == "boolean":
         return isinstance(value, bool)
     # JSON's true is an int in Python, and must not pass for a number.
-    numbers: tuple[type, ...] = (int,) if kind == "integer" else (int, float)
+    numbers: tuple[type, ...] = (int, float) if kind == "number" else (int,)
     return isinstance(value, numbers) and not isinstance(value, bool)
 
 
@@ -71,8 +88,10 @@ class Template(BaseModel):
     parameters: dict[str, Parameter] = Field(default_factory=dict)
     workflow: dict[str, Any]
 
-    def render(self, parameters: Mapping[str, Any]) -> Workflow:
+    def render(self, parameters: Mapping[str, Any], draw: DrawSeed) -> Workflow:
         """The workflow with ``parameters`` filled in: names of this template, or ``NODE.INPUT`` of its workflow.
+
+        A random seed is drawn once, under the parameter's name, for all inputs that it goes to.
 
         Raises:
             InvalidJobInput: a name is unknown (the nearest one is told), or a value does not fit.
@@ -80,12 +99,13 @@ class Template(BaseModel):
         problems = [text for name, value in parameters.items() if (text := self._problem(name, value))]
         if problems:
             raise InvalidJobInput(problems)
-        values = {target: item.default for item in self.parameters.values() for target in item.targets}
-        given: dict[str, Any] = {}
-        for name, value in parameters.items():
-            given |= dict.fromkeys(self.parameters[name].targets if name in self.parameters else [name], value)
-        defaults = {target: value for target, value in values.items() if value is not None}
-        return Workflow.parse(self.workflow).with_inputs(defaults | given)
+        defaults = {name: item.default for name, item in self.parameters.items() if item.default is not None}
+        values: dict[str, Any] = {}
+        for name, value in {**defaults, **parameters}.items():
+            item = self.parameters.get(name)
+            chosen = draw(name) if item is not None and item.type == "seed" and value == RANDOM else value
+            values |= dict.fromkeys(item.targets if item else [name], chosen)
+        return Workflow.parse(self.workflow).with_inputs(values)
 
     def _problem(self, name: str, value: Any) -> str | None:  # noqa: ANN401
         if name in self.parameters:

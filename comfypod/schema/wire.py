@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -20,6 +20,19 @@ def json_safe(value: Any) -> Any:  # noqa: ANN401 (any JSON)
     if isinstance(value, list | tuple):
         return [json_safe(item) for item in value]
     return value
+
+
+def listed(names: Iterable[Any], most: int = 20) -> str:
+    """``a, b, c and 5 more``: names in a sentence, not endless."""
+    shown = [shortened(name) for name in names]
+    more = f" and {len(shown) - most} more" if len(shown) > most else ""
+    return ", ".join(shown[:most]) + more
+
+
+def shortened(text: Any, longest: int = 100) -> str:  # noqa: ANN401 (foreign JSON)
+    """The text, or its beginning if it is longer than a sentence bears."""
+    whole = str(text)
+    return whole if len(whole) <= longest else f"{whole[:longest]}…"
 
 
 def as_object(value: Any) -> dict[str, Any]:  # noqa: ANN401 (foreign JSON)

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from comfypod.errors import InvalidWorkflow
+from comfypod.schema.wire import listed, shortened
+
+RANDOM = "random"
+"""The value of a seed that is to be drawn."""
+SEED_INPUTS = ("seed", "noise_seed")
+MOST_NODES = 10_000
+"""Larger documents are no workflow of a person: ComfyUI's own validation ends at a chain of about 1,000 nodes."""
+
+DrawSeed = Callable[[str], int]
+"""``draw(name)`` is the random seed of that name: the same one whenever it is asked for."""
 
 EXPORT_HINT = "in ComfyUI choose Workflow > Export (API) and send that file"
 
@@ -33,6 +43,8 @@ class Workflow:
             raise InvalidWorkflow(f"This is the UI format, which ComfyUI cannot run; {EXPORT_HINT}")
         if isinstance(document.get("prompt"), dict) and "class_type" not in document["prompt"]:
             raise InvalidWorkflow('This is the body of POST /prompt; send only what stands under "prompt"')
+        if len(document) > MOST_NODES:
+            raise InvalidWorkflow(f"The workflow has {len(document):,} nodes; at most {MOST_NODES:,} are accepted")
         for node_id, node in document.items():
             _check_node(node_id, node)
         return cls(document)
@@ -62,19 +74,27 @@ class Workflow:
             node_id, _, name = target.partition(".")
             inputs = nodes[node_id]["inputs"] if node_id in nodes else None
             if inputs is None or name not in inputs:
-                known = ", ".join(f"{node_id}.{key}" for key in inputs) if inputs else ", ".join(nodes)
-                raise InvalidWorkflow(f"There is no input {target!r}; there is: {known}")
+                known = listed([f"{node_id}.{key}" for key in inputs] if inputs else nodes)
+                raise InvalidWorkflow(f"There is no input {shortened(target)!r}; there is: {known}")
             inputs[name] = value
         return Workflow(nodes)
 
-    def with_file_names(self, names: Mapping[str, str]) -> Workflow:
-        """A copy in which inputs that are exactly a key of ``names`` hold its value instead."""
-        nodes = copy.deepcopy(dict(self.nodes))
-        for node in nodes.values():
-            for key, value in node["inputs"].items():
-                if isinstance(value, str) and value in names:
-                    node["inputs"][key] = names[value]
-        return Workflow(nodes)
+    def with_seeds(self, draw: DrawSeed) -> Workflow:
+        """A copy in which every seed that is ``"random"`` is drawn, under the name ``NODE.INPUT``."""
+        wanted = [
+            f"{node_id}.{name}"
+            for node_id, node in self.nodes.items()
+            for name in SEED_INPUTS
+            if node["inputs"].get(name) == RANDOM
+        ]
+        return self.with_inputs({target: draw(target) for target in wanted}) if wanted else self
+
+    def texts(self) -> Iterator[tuple[str, str, str]]:
+        """Every input that is a text: node id, name of the input, text."""
+        for node_id, node in self.nodes.items():
+            for name, value in node["inputs"].items():
+                if isinstance(value, str):
+                    yield node_id, name, value
 
 
 def _check_node(node_id: str, node: Any) -> None:  # noqa: ANN401

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import shlex
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -20,8 +22,10 @@ from comfypod.comfyui.server import RemoteServer
 from comfypod.comfyui.supervisor import RestartPolicy, Supervisor
 from comfypod.logs import event
 from comfypod.settings import Settings
+from comfypod.worker.facilities import Facilities
 from comfypod.worker.handler import Handler
 from comfypod.worker.reporting import SendProgress
+from comfypod.worker.startup import check_bucket, fetch_boot_models
 from comfypod.worker.warmup import load_warmup, run_warmup
 
 
@@ -32,9 +36,10 @@ class WorkerApplication:
     Call `wait_until_ready` before the handler is used.
     """
 
-    def __init__(self, settings: Settings, root: Path) -> None:
+    def __init__(self, settings: Settings, root: Path, environment: Mapping[str, str]) -> None:
         self.settings = settings
         self._root = root
+        self._facilities = Facilities.of_repository(root, settings, environment)
         self._resources = ExitStack()
         self._source: Supervisor | RemoteServer | None = None
 
@@ -43,11 +48,11 @@ class WorkerApplication:
         """The worker of the repository at ``root``, as the environment's settings say.
 
         Raises:
-            ConfigurationError: a setting is not valid.
+            ConfigurationError: a setting, ``models.toml`` or ``nodes.toml`` is not valid.
         """
         settings = Settings.from_environment(os.environ)
         logs.configure(settings)
-        return cls(settings, root)
+        return cls(settings, root, os.environ)
 
     def __enter__(self) -> Self:
         if self.settings.comfyui_url is not None:
@@ -70,20 +75,24 @@ class WorkerApplication:
 
         Raises:
             ComfyUIUnavailable: it exited, did not answer in time, or failed its self-test.
-            ConfigurationError: its command cannot be started, or there is no such warm-up workflow.
+            ConfigurationError: its command cannot be started, there is no such warm-up workflow, or the bucket that is
+                configured cannot be used.
+            ModelFetchFailed: a model that ``models.toml`` wants at boot cannot be had.
         """
         warmup = load_warmup(self.settings, self._root / "workflows")
         source = self._started()
+        asyncio.run(check_bucket(self._facilities))
         if isinstance(source, Supervisor):
             source.wait_until_ready()
         else:
             wait_for_remote(source, self.settings.comfyui_startup_timeout_seconds)
+        asyncio.run(fetch_boot_models(self._facilities, source))
         if warmup is not None:
             run_warmup(self.handler(None), warmup)
 
     def handler(self, send_progress: SendProgress | None) -> Handler:
         """The handler; ``send_progress`` is None where there is no platform to tell."""
-        return Handler(self.settings, self._started(), self._root / "workflows", send_progress)
+        return Handler(self._facilities, self._started(), send_progress)
 
     def _started(self) -> Supervisor | RemoteServer:
         if self._source is None:

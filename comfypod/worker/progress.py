@@ -58,9 +58,21 @@ class ProgressTracker:
         self._step: tuple[float, float] | None = None
         self._preview: PreviewReceived | None = None
         self._value = 0.0
+        self._told: str | None = None
+
+    def replace_workflow(self, workflow: Workflow) -> None:
+        """The workflow became known only now, or other than it was."""
+        self._workflow = workflow
+        self._run = Run(self._costs.estimate(workflow), self._stage_begun)
+
+    def tell(self, message: str) -> None:
+        """Say what is being done, until the next stage begins or a node starts."""
+        self._told = message
+        self.changed.set()
 
     def enter(self, stage: Stage) -> None:
         """The job came to ``stage``."""
+        self._told = None
         now = self._clock()
         self._leave_node(now)
         self._stage_seconds[self._stage] += now - self._stage_begun
@@ -172,7 +184,7 @@ class ProgressTracker:
 
     def _message(self, title: str | None) -> str:
         if title is None:
-            return _MESSAGES[self._stage]
+            return self._told or _MESSAGES[self._stage]
         return f"{title} {self._step[0]:.0f}/{self._step[1]:.0f}" if self._step else title
 
     def _preview_image(self) -> PreviewImage | None:

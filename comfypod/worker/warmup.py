@@ -30,7 +30,7 @@ def load_warmup(settings: Settings, templates_folder: Path) -> dict[str, Any] | 
     try:
         if Path(name).suffix == ".json":
             return dict(Workflow.parse(json.loads(Path(name).read_text(encoding="utf-8"))).nodes)
-        return dict(load_template(templates_folder, name).render({}).nodes)
+        return dict(load_template(templates_folder, name).render({}, lambda _: 0).nodes)
     except (OSError, ValueError, ComfyPodError) as error:
         raise ConfigurationError([f"WARMUP_WORKFLOW {name!r} cannot be used: {error}"]) from error
 

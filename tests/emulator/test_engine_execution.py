@@ -33,7 +33,7 @@ class Bench:
         self._ids = itertools.count()
         folders = Folders.below(base)
         self.classes = self._classes()
-        self.executor = Executor(self.classes, FileCatalog(folders, base, None), folders, self)
+        self.executor = Executor(self.classes, FileCatalog(folders, None), folders, self)
 
     def publish(self, event: str, data: Mapping[str, Any], client_id: object) -> None:
         self.sent.append((event, json.loads(json.dumps(data, default=str)), client_id))

@@ -153,7 +153,6 @@ async def test_classes_are_described_with_the_models_that_are_there(client: Clie
 
 async def test_embeddings_are_listed_without_suffix(client: Client, tmp_path: Path) -> None:
     folder = tmp_path / "engine" / "models" / "embeddings"
-    folder.mkdir(parents=True)
     (folder / "easy.v2.pt").touch()
     assert (await client.get("/embeddings"))[1] == ["easy.v2"]
 

@@ -39,6 +39,10 @@ def test_what_is_no_workflow_is_refused_with_what_to_change(document: Any, says:
     assert says in str(caught.value)
 
 
+def no_draw(name: str) -> int:
+    raise AssertionError(f"no seed was to be drawn for {name}")
+
+
 def test_inputs_are_replaced_in_a_copy() -> None:
     workflow = Workflow.parse({"6": NODE})
     changed = workflow.with_inputs({"6.text": "a fox"})
@@ -52,14 +56,8 @@ def test_an_input_that_is_not_there_is_refused_and_the_ones_that_are_are_named(t
         Workflow.parse({"6": NODE}).with_inputs({target: "x"})
 
 
-def test_file_names_are_replaced_only_where_they_are_the_whole_value() -> None:
-    load = {"class_type": "LoadImage", "inputs": {"image": "a.png", "note": "see a.png", "link": ["a.png", 0]}}
-    inputs = Workflow.parse({"1": load}).with_file_names({"a.png": "job/a.png"}).nodes["1"]["inputs"]
-    assert inputs == {"image": "job/a.png", "note": "see a.png", "link": ["a.png", 0]}
-
-
 def test_the_default_template_renders_what_is_asked_for() -> None:
-    workflow = load_template(WORKFLOWS, "text_to_image").render({"prompt": "a fox", "seed": 7, "3.cfg": 2.5})
+    workflow = load_template(WORKFLOWS, "text_to_image").render({"prompt": "a fox", "seed": 7, "3.cfg": 2.5}, no_draw)
     assert workflow.nodes["6"]["inputs"]["text"] == "a fox"
     assert workflow.nodes["3"]["inputs"]["seed"] == 7
     assert workflow.nodes["3"]["inputs"]["cfg"] == 2.5
@@ -70,7 +68,7 @@ def test_the_default_template_renders_what_is_asked_for() -> None:
     ("parameters", "says"),
     [
         ({"promt": "x"}, "did you mean 'prompt'?"),
-        ({"seed": "random"}, "parameters.seed: must be a whole number, not 'random'"),
+        ({"seed": "Random"}, "parameters.seed: must be a whole number or \"random\", not 'Random'"),
         ({"seed": True}, "must be a whole number"),
         ({"seed": -1}, "must be at least 0"),
         ({"seed": 2**64}, "must be at most 18446744073709551615"),
@@ -82,7 +80,7 @@ def test_the_default_template_renders_what_is_asked_for() -> None:
 )
 def test_parameters_that_do_not_fit_are_refused(parameters: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidJobInput) as caught:
-        load_template(WORKFLOWS, "text_to_image").render(parameters)
+        load_template(WORKFLOWS, "text_to_image").render(parameters, no_draw)
     assert says in str(caught.value)
 
 
@@ -102,7 +100,30 @@ def test_every_shipped_template_has_sound_targets() -> None:
     for path in WORKFLOWS.glob("*.json"):
         template = Template.model_validate_json(path.read_bytes())
         assert template.name == path.stem
-        template.render({})
+        template.render({}, lambda _: 5)
+
+
+def test_a_random_seed_is_drawn_once_for_all_that_it_goes_to() -> None:
+    template = Template.model_validate(
+        {
+            "name": "two",
+            "parameters": {"seed": {"type": "seed", "targets": ["1.seed", "2.noise_seed"], "default": "random"}},
+            "workflow": {
+                "1": {"class_type": "A", "inputs": {"seed": 0}},
+                "2": {"class_type": "B", "inputs": {"noise_seed": 0}},
+                "3": {"class_type": "C", "inputs": {"seed": "random"}},
+            },
+        }
+    )
+    drawn: dict[str, int] = {}
+
+    def draw(name: str) -> int:
+        return drawn.setdefault(name, 100 + len(drawn))
+
+    nodes = template.render({}, draw).with_seeds(draw).nodes
+    assert (nodes["1"]["inputs"]["seed"], nodes["2"]["inputs"]["noise_seed"]) == (100, 100)
+    assert nodes["3"]["inputs"]["seed"] == 101
+    assert drawn == {"seed": 100, "3.seed": 101}
 
 
 @pytest.mark.parametrize(
@@ -122,10 +143,15 @@ def test_every_shipped_template_has_sound_targets() -> None:
         ({"prompt": "x", "files": [], "images": []}, "images: is the same as files"),
         ({"prompt": "x", "timeout_seconds": 0}, "timeout_seconds: input should be greater than 0"),
         ({"prompt": "x", "delivery": "pigeon"}, "delivery: input should be 'auto', 'inline'"),
-        ({"prompt": "x", "delivery": "bucket"}, "not available in this version"),
-        ({"prompt": "x", "outputs": {"format": "webp"}}, "outputs.format is not available"),
-        ({"prompt": "x", "allow_partial": True}, "allow_partial is not available"),
-        ({"prompt": "x", "files": [{"name": "a", "url": "https://example.com"}]}, "files[0].url is not available"),
+        ({"prompt": "x", "outputs": {"quality": 90}}, 'outputs: quality counts for the formats "jpeg" and "webp" only'),
+        ({"prompt": "x", "outputs": {"format": "png", "quality": 90}}, "quality counts for"),
+        ({"prompt": "x", "files": [{"name": "a", "url": "ftp://example.com/a"}]}, "url must begin with https://"),
+        ({"prompt": "x", "files": [{"name": "a", "url": "https://a", "data": ""}]}, "one of them"),
+        (
+            {"prompt": "x", "files": [{"name": "a", "data": ""}, {"name": "a", "data": ""}]},
+            "files[1].name: 'a' is there",
+        ),
+        ({"prompt": "x", "files": [{"name": "a", "data": ""}, {"name": "a/b", "data": ""}]}, "the folder of another"),
     ],
 )
 def test_inputs_that_cannot_be_run_are_refused_with_what_to_change(value: Any, says: str) -> None:

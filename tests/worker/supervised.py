@@ -24,6 +24,7 @@ from comfypod.comfyui.process import ComfyUIProcess
 from comfypod.comfyui.supervisor import RestartPolicy, Supervisor
 from comfypod.deadline import Deadline
 from comfypod.settings import Settings
+from comfypod.worker.facilities import Facilities
 from comfypod.worker.handler import Handler
 
 START_SECONDS = 60.0
@@ -35,7 +36,7 @@ class SupervisedWorker:
     def __init__(self, supervisor: Supervisor, settings: Settings) -> None:
         self.supervisor = supervisor
         self.updates: list[Mapping[str, Any]] = []
-        self.handler = Handler(settings, supervisor, ROOT / "workflows", self._send)
+        self.handler = Handler(Facilities.of_repository(ROOT, settings, {}), supervisor, self._send)
 
     async def _send(self, _: Mapping[str, Any], value: Mapping[str, Any]) -> None:
         self.updates.append(value)

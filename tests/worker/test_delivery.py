@@ -1,8 +1,12 @@
-"""Delivery against a server that says how large a file is."""
+"""Delivery against a server that says how large a file is, and a store that remembers what it is given."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import base64
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -12,27 +16,46 @@ from aiohttp.test_utils import TestServer
 from comfypod.comfyui.http import ComfyUIHTTP
 from comfypod.comfyui.outputs import OutputFile
 from comfypod.comfyui.protocol import QueueSnapshot
-from comfypod.errors import OutputTooLarge, ProtocolViolation
+from comfypod.deadline import Deadline
+from comfypod.errors import OutputTooLarge, OutputVanished, ProtocolViolation, UploadFailed
+from comfypod.schema.artifact import Artifact
+from comfypod.schema.job import OutputSelection
 from comfypod.schema.workflow import Workflow
-from comfypod.worker.delivery import deliver_inline
+from comfypod.worker.delivery import RESERVED_BYTES, Delivery, Ways
+from comfypod.worker.workspace import Workspace
 
-FILE = OutputFile("9", 0, "video.mp4", "", "output")
+FILE = OutputFile("9", 0, "data.bin", "", "output")
 
 
 class Files:
-    """Serves one file of ``size`` bytes, counts how often it is fetched, and answers /queue as it is told."""
+    """Serves one file of ``size`` bytes, and answers /queue as it is told."""
 
     def __init__(self) -> None:
-        self.size = 3000
-        self.fetched = 0
+        self.size: int | None = 3000
         self.queue: object = {"queue_running": [], "queue_pending": []}
 
-    async def view(self, request: web.Request) -> web.Response:
-        self.fetched += request.method == "GET"
-        return web.Response(body=bytes(self.size))
+    async def view(self, _: web.Request) -> web.Response:
+        return web.Response(status=404) if self.size is None else web.Response(body=bytes(self.size))
 
     async def show_queue(self, _: web.Request) -> web.Response:
         return web.json_response(self.queue)
+
+
+class Shelf:
+    """A store that keeps what it is given, up to ``room`` files."""
+
+    def __init__(self, room: int = 10) -> None:
+        self.files: dict[str, int] = {}
+        self._room = room
+
+    async def upload(self, path: Path, key: str, content_type: str, deadline: Deadline) -> None:
+        del content_type, deadline
+        if len(self.files) >= self._room:
+            raise UploadFailed(key, "it is full")
+        self.files[key] = path.stat().st_size  # noqa: ASYNC240 (a small file)
+
+    def url(self, key: str) -> tuple[str, datetime | None]:
+        return f"https://shelf.example/{key}", datetime(2026, 11, 22, 8, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -48,17 +71,88 @@ async def http(files: Files) -> AsyncIterator[ComfyUIHTTP]:
         yield http
 
 
-async def test_a_file_that_fits_is_delivered_whole(http: ComfyUIHTTP, files: Files) -> None:
-    (artifact,) = await deliver_inline(http, Workflow({}), [FILE], limit_bytes=4000)
-    assert (artifact.size_bytes, artifact.content_type, artifact.width) == (3000, "video/mp4", None)
-    assert files.fetched == 1
+@pytest.fixture
+def workspace() -> Iterator[Workspace]:
+    with Workspace("job-1", None) as workspace:
+        yield workspace
 
 
-async def test_files_that_do_not_fit_are_not_even_fetched(http: ComfyUIHTTP, files: Files) -> None:
-    with pytest.raises(OutputTooLarge) as caught:
-        await deliver_inline(http, Workflow({}), [FILE, FILE], limit_bytes=7999)
-    assert caught.value.size_bytes == 8000  # as base64
-    assert files.fetched == 0
+async def deliver(
+    http: ComfyUIHTTP,
+    workspace: Workspace,
+    *given: OutputFile,
+    wanted: str = "auto",
+    limit_bytes: int = 10**6,
+    **ways: Any,
+) -> list[Artifact]:
+    chosen = Ways(wanted, limit_bytes, ways.get("store"), ways.get("volume", Path("/nowhere")))
+    delivery = Delivery("job-1", chosen, workspace, Deadline.after(10))
+    return await delivery.deliver(http, Workflow({}), given or [FILE], OutputSelection(), [])
+
+
+async def test_a_file_that_fits_is_delivered_whole(http: ComfyUIHTTP, workspace: Workspace) -> None:
+    (artifact,) = await deliver(http, workspace)
+    assert (artifact.type, artifact.size_bytes, artifact.width) == ("base64", 3000, None)
+    assert base64.b64decode(artifact.data) == bytes(3000)
+
+
+async def test_what_does_not_fit_goes_to_the_bucket_and_all_of_it(http: ComfyUIHTTP, workspace: Workspace) -> None:
+    other, shelf = OutputFile("9", 1, "b.bin", "", "output"), Shelf()
+    limit_bytes = RESERVED_BYTES + 6000
+    assert (await deliver(http, workspace, limit_bytes=limit_bytes, store=shelf))[0].type == "base64"
+    artifacts = await deliver(http, workspace, FILE, other, limit_bytes=limit_bytes, store=shelf)
+    assert shelf.files == {"job-1/9/data.bin": 3000, "job-1/9/b.bin": 3000}
+    assert [artifact.to_json()["data"] for artifact in artifacts] == [
+        "https://shelf.example/job-1/9/data.bin",
+        "https://shelf.example/job-1/9/b.bin",
+    ]
+    assert artifacts[0].url_expires_at == "2026-11-22T08:00:00Z"
+
+
+@pytest.mark.parametrize("store", [None, Shelf()])
+async def test_what_does_not_fit_and_may_not_go_elsewhere_is_an_error(
+    http: ComfyUIHTTP, workspace: Workspace, store: Shelf | None
+) -> None:
+    wanted = "auto" if store is None else "inline"
+    with pytest.raises(OutputTooLarge, match="BUCKET_ENDPOINT_URL") as caught:
+        await deliver(http, workspace, limit_bytes=RESERVED_BYTES + 4000, store=store, wanted=wanted)
+    assert caught.value.size_bytes > RESERVED_BYTES + 4000
+
+
+async def test_a_file_that_cannot_be_stored_fails_the_whole_delivery(http: ComfyUIHTTP, workspace: Workspace) -> None:
+    other = OutputFile("9", 1, "b.bin", "", "output")
+    with pytest.raises(UploadFailed, match="it is full"):
+        await deliver(http, workspace, FILE, other, wanted="bucket", store=Shelf(room=1))
+
+
+async def test_a_file_that_is_gone_is_told_by_its_node(http: ComfyUIHTTP, files: Files, workspace: Workspace) -> None:
+    files.size = None
+    with pytest.raises(OutputVanished, match=r"Node 9 names the file 'data.bin'") as caught:
+        await deliver(http, workspace)
+    assert caught.value.retryable
+
+
+async def test_no_name_leads_out_of_the_volume_or_over_another_file(
+    http: ComfyUIHTTP, workspace: Workspace, tmp_path: Path
+) -> None:
+    given = [
+        OutputFile("../../9", 0, "../../a.bin", "x", "output"),
+        OutputFile("9", 1, "a.bin", "x", "output"),
+        OutputFile("9", 2, "a.bin", "y", "output"),
+        OutputFile("..", 0, "b.bin", "", "output"),
+    ]
+    artifacts = await deliver(http, workspace, *given, wanted="path", volume=tmp_path / "volume")
+    paths = [Path(artifact.data) for artifact in artifacts]
+    assert len(set(paths)) == 4
+    for path in paths:
+        assert path.resolve().is_relative_to(tmp_path / "volume" / "job-1")
+        assert path.read_bytes() == bytes(3000)
+
+
+async def test_a_volume_that_takes_nothing_is_told(http: ComfyUIHTTP, workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "volume").write_text("a file, and no folder")
+    with pytest.raises(UploadFailed, match="could not be uploaded"):
+        await deliver(http, workspace, wanted="path", volume=tmp_path / "volume")
 
 
 @pytest.mark.parametrize("queue", [{}, {"queue_running": [5], "queue_pending": []}, {"queue_running": None}, [1]])

@@ -41,7 +41,7 @@ async def test_a_job_returns_every_field_of_the_contract(handler: Handler, given
 async def test_the_same_job_twice_returns_the_same_picture(handler: Handler) -> None:
     first, second = [await handler(job(workflow=save_color(0x123456))) for _ in range(2)]
     assert first["images"][0]["sha256"] == second["images"][0]["sha256"]
-    assert second["timings"]["nodes"] == {}  # all cached
+    assert set(second["timings"]["nodes"]) <= {"3"}  # the others are cached; what saves does so anew
 
 
 async def test_an_uploaded_picture_is_loaded_and_scaled(handler: Handler) -> None:
@@ -95,11 +95,11 @@ async def test_the_outputs_of_chosen_nodes_only(handler: Handler) -> None:
         ("{broken", "invalid_job_input", "not valid JSON"),
         ([1], "invalid_job_input", "must be an object"),
         ({"workflow": "nope"}, "invalid_job_input", "templates here: text_to_image"),
-        ({"workflow": {"nodes": [], "links": []}}, "invalid_workflow", "Export (API)"),
+        ({"workflow": {"nodes": [], "links": []}}, "invalid_workflow", "no nodes"),
         ({"workflow": save_color(1), "parameters": {"1.colour": 5}}, "invalid_workflow", "there is: 1.width"),
         ({"workflow": save_color(1), "outputs": {"nodes": ["99"]}}, "invalid_workflow", "no node '99'"),
-        ({"workflow": {"1": {"class_type": "NoSuchNode", "inputs": {}}}}, "prompt_rejected", "NoSuchNode"),
-        ({"prompt": "x", "parameters": {"checkpoint": "no.safetensors"}}, "prompt_rejected", "choose one of"),
+        ({"workflow": {"1": {"class_type": "NoSuchNode", "inputs": {}}}}, "invalid_workflow", "NoSuchNode"),
+        ({"prompt": "x", "parameters": {"checkpoint": "no.safetensors"}}, "invalid_workflow", "models/checkpoints"),
         ({"workflow": save_color(1), "parameters": {"1.width": "wide"}}, "prompt_rejected", "node 1 (EmptyImage)"),
         ({"workflow": save_color(1), "parameters": {"1.width": -5}}, "prompt_rejected", "node 1 (EmptyImage)"),
         ({"workflow": {"1": save_color(1)["1"]}}, "prompt_rejected", "no outputs"),
@@ -129,9 +129,9 @@ async def test_a_workflow_whose_outputs_are_partly_invalid_fails_and_leaves_noth
 
 
 async def test_a_node_that_fails_is_named(handler: Handler) -> None:
-    files = [{"name": "broken.png", "data": base64.b64encode(b"this is no picture").decode()}]
+    files = [{"name": "picture.txt", "data": base64.b64encode(b"this is no picture").decode()}]
     workflow = {
-        "1": {"class_type": "LoadImage", "inputs": {"image": "broken.png"}},
+        "1": {"class_type": "LoadImage", "inputs": {"image": "picture.txt"}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
     }
     answer = await handler(job(workflow=workflow, files=files))
@@ -172,8 +172,8 @@ async def test_an_answer_over_the_limit_fails_and_says_so(comfyui_url: str) -> N
 async def test_inputs_over_the_limit_are_refused(comfyui_url: str) -> None:
     files = [{"name": "a.bin", "data": base64.b64encode(bytes(100)).decode()}]
     answer = await make_handler(comfyui_url, maximum_input_bytes="99")(job(workflow=save_color(4), files=files))
-    assert answer["code"] == "invalid_job_input"
-    assert "100 bytes" in answer["error"]
+    assert answer["code"] == "input_fetch_failed"
+    assert "99" in answer["error"]
 
 
 async def test_progress_is_ordered_and_goes_through_every_stage(comfyui_url: str, checkpoint: str) -> None:

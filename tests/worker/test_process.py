@@ -118,7 +118,7 @@ def engine_command(folder: Path) -> list[str]:
 
 
 def application(root: Path, **environment: str) -> WorkerApplication:
-    return WorkerApplication(Settings.from_environment(environment), root)
+    return WorkerApplication(Settings.from_environment(environment), root, environment)
 
 
 def test_a_url_comes_first_and_starts_nothing(tmp_path: Path) -> None:

@@ -329,7 +329,7 @@ async def test_a_node_of_a_pack_that_failed_to_import_is_explained(tmp_path: Pat
     with supervised_worker(tmp_path, "--fault", fault) as worker:
         assert (await worker.process()).failed_imports == {"some_pack": "No module named 'cv2'"}
         answer = await worker.handler(job(workflow={"1": {"class_type": "SomeNode", "inputs": {}}}))
-        assert answer["code"] == "prompt_rejected"
+        assert answer["code"] == "invalid_workflow"
         assert "some_pack (No module named 'cv2')" in answer["error"]
 
 

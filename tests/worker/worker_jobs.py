@@ -18,6 +18,7 @@ from PIL import Image
 
 from comfypod.comfyui.server import RemoteServer
 from comfypod.settings import Settings
+from comfypod.worker.facilities import Facilities
 from comfypod.worker.handler import Handler
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,8 @@ ROOT = Path(__file__).parents[2]
 
 def make_handler(comfyui_url: str, send_progress: Any = None, **settings: str) -> Handler:
     environment = {"PROGRESS_INTERVAL_SECONDS": "0.1", **{name.upper(): value for name, value in settings.items()}}
-    return Handler(Settings.from_environment(environment), RemoteServer(comfyui_url), ROOT / "workflows", send_progress)
+    facilities = Facilities.of_repository(ROOT, Settings.from_environment(environment), {})
+    return Handler(facilities, RemoteServer(comfyui_url), send_progress)
 
 
 def job(**job_input: Any) -> dict[str, Any]:
@@ -62,9 +64,13 @@ def decoded(artifact: Mapping[str, Any]) -> Image.Image:
     return image
 
 
+async def get(comfyui_url: str, path: str) -> Any:
+    async with aiohttp.ClientSession() as session, session.get(f"{comfyui_url}{path}") as response:
+        return await response.json()
+
+
 async def queue_of(comfyui_url: str) -> dict[str, list[Any]]:
-    async with aiohttp.ClientSession() as session, session.get(f"{comfyui_url}/queue") as response:
-        return await response.json()  # type: ignore[no-any-return]
+    return await get(comfyui_url, "/queue")  # type: ignore[no-any-return]
 
 
 async def wait_until_idle(comfyui_url: str, seconds: float) -> float:

@@ -3,66 +3,57 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from comfypod.emulator.engine.files import Folders, is_file, join_inside, split_annotation
-
-# The folders of ComfyUI 0.8.0, in the order of its /models.
-MODEL_FOLDERS = (
-    "checkpoints",
-    "configs",
-    "loras",
-    "vae",
-    "text_encoders",
-    "diffusion_models",
-    "clip_vision",
-    "style_models",
-    "embeddings",
-    "diffusers",
-    "vae_approx",
-    "controlnet",
-    "gligen",
-    "upscale_models",
-    "latent_upscale_models",
-    "custom_nodes",
-    "hypernetworks",
-    "photomaker",
-    "classifiers",
-    "model_patches",
-    "audio_encoders",
-)
-MODEL_SUFFIXES = frozenset({".ckpt", ".pt", ".pt2", ".bin", ".pth", ".safetensors", ".pkl", ".sft", ".gguf"})
+from comfypod.emulator.engine.model_folders import ModelFolder, added_folder, current_kind, model_folders
 
 
 class FileCatalog:
-    """Models named in a ``models.toml`` and those that lie under ``models/``; inputs that lie in the input folder.
+    """Models named in a ``models.toml`` and those that lie in the models' folders; inputs that lie in the input folder.
 
-    The engine needs no model file, only its name: a declared model is offered whether it was downloaded or not.
+    Everything is looked up anew at each question, so that a file is offered as soon as it lies there. The engine needs
+    no model file, only its name: a declared model is offered whether it was downloaded or not, unless
+    ``only_present_models`` is set.
     """
 
-    def __init__(self, folders: Folders, models_folder: Path, models_file: Path | None) -> None:
+    def __init__(self, folders: Folders, models_file: Path | None, *, only_present_models: bool = False) -> None:
         """Read ``models_file`` (an array of tables ``[[model]]`` with ``name`` and ``folder``).
 
         Raises:
             OSError: the file cannot be read.
-            ValueError: it is not TOML.
+            ValueError: it is not TOML, or a model's folder leads out of the models' folder.
             TypeError: a model has no name or folder.
         """
         self._folders = folders
-        self._models_folder = models_folder
+        self._only_present_models = only_present_models
         self._declared = [] if models_file is None else _declared_models(models_file)
+        self._kinds = model_folders(folders.base, folders.output)
+        for _, kind in self._declared:
+            self._kinds.setdefault(kind, added_folder(folders.base, kind))
+
+    def prepare(self) -> None:
+        """Make the models' folders that lie below the base directory.
+
+        Raises:
+            OSError: one cannot be made.
+        """
+        for folder in self._kinds.values():
+            for path in folder.paths:
+                if path.is_relative_to(self._folders.base):
+                    path.mkdir(parents=True, exist_ok=True)
 
     def models(self, folder: str) -> Sequence[str]:
         """Return the sorted names of the models of a folder, with their path below it."""
-        declared = {name for name, declared_folder in self._declared if declared_folder == folder}
-        root = self._models_folder / folder
-        found = (path for path in root.rglob("*") if path.suffix.lower() in MODEL_SUFFIXES and path.is_file())
-        return sorted(declared | {path.relative_to(root).as_posix() for path in found})
+        kind = current_kind(folder)
+        declared = () if self._only_present_models else (name for name, its_kind in self._declared if its_kind == kind)
+        present = self._kinds[kind].names() if kind in self._kinds else ()
+        return sorted({*declared, *present})
 
-    def model_folders(self) -> Sequence[str]:
-        """Return the known folders: ComfyUI's, and those that only the declared models have."""
-        return list(dict.fromkeys([*MODEL_FOLDERS, *(folder for _, folder in self._declared)]))
+    def model_folders(self) -> Mapping[str, ModelFolder]:
+        """Return the known kinds of models: ComfyUI's, and those that only the declared models have."""
+        return self._kinds
 
     def input_files(self) -> Sequence[str]:
         """Return the sorted names of the files directly in the input folder."""
@@ -91,4 +82,6 @@ def _declared_model(model: object, models_file: Path) -> tuple[str, str]:
     name, folder = (model.get("name"), model.get("folder")) if isinstance(model, dict) else (None, None)
     if not isinstance(name, str) or not isinstance(folder, str):
         raise TypeError(f"{models_file}: every [[model]] needs a 'name' and a 'folder', both text.")
-    return name, folder
+    if join_inside(Path("/models"), folder) in {None, Path("/models")}:
+        raise ValueError(f"{models_file}: the folder {folder!r} of {name!r} must be a name below models/.")
+    return name, current_kind(folder)

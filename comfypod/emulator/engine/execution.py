@@ -21,12 +21,7 @@ from PIL import Image
 
 from comfypod.emulator.engine.files import Folders
 from comfypod.emulator.engine.graph import ExecutionOrder, Workflow, as_link, cache_keys, declared_inputs
-from comfypod.emulator.engine.progress import (
-    ProgressState,
-    encode_preview,
-    preview_frame,
-    preview_frame_with_metadata,
-)
+from comfypod.emulator.engine.progress import ProgressState, SentImage, encode_picture, encode_preview
 from comfypod.emulator.engine.queue import HistoryEntry, QueuedPrompt
 from comfypod.emulator.engine.striking import ExecutionFaults
 from comfypod.emulator.engine.validation import exception_name
@@ -153,9 +148,15 @@ class _Context:
         self.run.executor.check_interrupted()
 
     def report_progress(self, value: int, maximum: int, preview: Image.Image | None = None) -> None:
+        self._report(value, maximum, encode_preview(preview) if preview is not None and self.previews_wanted else None)
+
+    def send_picture(self, value: int, maximum: int, picture: Image.Image) -> None:
+        self._report(value, maximum, encode_picture(picture))
+
+    def _report(self, value: int, maximum: int, image: SentImage | None) -> None:
         # As in ComfyUI the check comes first: the message of the step in which the interrupt came is not sent.
         self.check_interrupted()
-        self.run.report_progress(self.node_id, value, maximum, preview if self.previews_wanted else None)
+        self.run.report_progress(self.node_id, value, maximum, image)
         self.reports += 1
         self.run.strike(self.node_id, self.reports)
 
@@ -250,20 +251,18 @@ class _PromptRun:
         except (TypeError, ValueError, RecursionError):
             return NodeResult(result.outputs, ui)
 
-    def report_progress(self, node_id: str, value: int, maximum: int, preview: Image.Image | None) -> None:
-        """Send what belongs to one step; the preview goes before ``progress`` if it carries metadata, else after."""
+    def report_progress(self, node_id: str, value: int, maximum: int, image: SentImage | None) -> None:
+        """Send what belongs to one step; the image goes before ``progress`` if it carries metadata, else after."""
         self._progress.advance(node_id, value, maximum)
         self._send_progress_state()
         progress = {"value": value, "max": maximum, "prompt_id": self.prompt.prompt_id, "node": node_id}
         publisher = self.executor.publisher
-        jpeg = encode_preview(preview) if preview is not None else None
         with_metadata = publisher.takes_preview_metadata(self.client_id)
-        if jpeg is not None and with_metadata:
-            frame = preview_frame_with_metadata(jpeg, self._progress.identity(node_id))
-            publisher.publish_binary(frame, self.client_id)
+        if image is not None and with_metadata:
+            publisher.publish_binary(image.frame_with_metadata(self._progress.identity(node_id)), self.client_id)
         publisher.publish("progress", progress, self.client_id)
-        if jpeg is not None and not with_metadata:
-            publisher.publish_binary(preview_frame(jpeg), self.client_id)
+        if image is not None and not with_metadata:
+            publisher.publish_binary(image.frame(), self.client_id)
 
     def _preview_method(self) -> str:
         wanted = self.prompt.extra_data.get("preview_method")

@@ -30,21 +30,47 @@ class BadPathError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """The three folders that file names refer to by ``type``."""
+    """The base directory, and the three folders that file names refer to by ``type``; all absolute."""
 
+    base: Path
     input: Path
     output: Path
     temp: Path
 
     @classmethod
-    def below(cls, base_directory: Path) -> Folders:
-        """Return the folders of a base directory, absolute, without making them."""
-        base = Path(os.path.abspath(base_directory))  # noqa: PTH100 - links must stay as they are
-        return cls(base / "input", base / "output", base / "temp")
+    def below(
+        cls,
+        base_directory: Path,
+        *,
+        input_directory: Path | None = None,
+        output_directory: Path | None = None,
+        temporary_directory: Path | None = None,
+    ) -> Folders:
+        """Return the folders of a base directory, or those given in their place, without making them.
+
+        The temporary one is called ``temp`` in any case, because it will be emptied (``main.py`` of ComfyUI 0.8.2).
+        """
+        base = _absolute(base_directory)
+        return cls(
+            base,
+            _absolute(input_directory or base / "input"),
+            _absolute(output_directory or base / "output"),
+            _absolute(temporary_directory or base) / "temp",
+        )
 
     def of_type(self, name: str) -> Path | None:
         """Return the folder called input, output or temp."""
         return getattr(self, name) if name in FOLDER_NAMES else None
+
+    def as_arguments(self) -> list[str]:
+        """Return the command line with which ComfyUI would use these folders."""
+        return [
+            str(self.base / "main.py"),
+            *("--base-directory", str(self.base)),
+            *("--input-directory", str(self.input)),
+            *("--output-directory", str(self.output)),
+            *("--temp-directory", str(self.temp.parent)),
+        ]
 
     def prepare(self) -> None:
         """Make the folders, and empty the one for temporary files."""
@@ -55,6 +81,10 @@ class Folders:
     def remove_temporary(self) -> None:
         """Remove the temporary folder with all it holds."""
         shutil.rmtree(self.temp, ignore_errors=True)
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - links must stay as they are
 
 
 def split_annotation(name: str) -> tuple[str, str | None]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from comfypod.emulator.engine.validation import resolve_choices
+from comfypod.emulator.engine.validation import describe_input
 from comfypod.emulator.nodes.base import Catalog, Input, NodeClass
 
 # The version whose behaviour is emulated.
@@ -37,8 +37,8 @@ def describe_class(node_class: NodeClass, catalog: Catalog) -> dict[str, Any]:
 
 
 def _describe_input(declaration: Input, catalog: Catalog) -> list[Any]:
-    kind = declaration.kind if isinstance(declaration.kind, str) else resolve_choices(declaration, catalog)
-    return [kind, dict(declaration.options)] if declaration.options else [kind]
+    kind, options = describe_input(declaration, catalog)
+    return [kind, options] if options else [kind]
 
 
 def features(maximum_body_bytes: int) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
@@ -17,6 +18,9 @@ PREVIEW_QUALITY = 95
 EVENT_PREVIEW_IMAGE = 1
 EVENT_PREVIEW_IMAGE_WITH_METADATA = 4
 IMAGE_TYPE_JPEG = 1
+IMAGE_TYPE_PNG = 2
+# Both formats are encoded with these (send_image in server.py of 0.8.2).
+PNG_COMPRESS_LEVEL = 1
 
 
 class ProgressState:
@@ -55,7 +59,25 @@ class ProgressState:
         return {"prompt_id": self._prompt_id, "nodes": dict(self._nodes)}
 
 
-def encode_preview(image: Image.Image) -> bytes:
+@dataclass(frozen=True, slots=True)
+class SentImage:
+    """An image on its way to a client; ``image_type`` is `IMAGE_TYPE_JPEG` or `IMAGE_TYPE_PNG`."""
+
+    image_type: int
+    content: bytes
+
+    def frame(self) -> bytes:
+        """Return the frame of event 1: event, image type, image."""
+        return struct.pack(">II", EVENT_PREVIEW_IMAGE, self.image_type) + self.content
+
+    def frame_with_metadata(self, identity: dict[str, Any]) -> bytes:
+        """Return the frame of event 4: event, length of the metadata, metadata, image."""
+        content_type = "image/png" if self.image_type == IMAGE_TYPE_PNG else "image/jpeg"
+        metadata = json.dumps({**identity, "image_type": content_type}).encode()
+        return struct.pack(">II", EVENT_PREVIEW_IMAGE_WITH_METADATA, len(metadata)) + metadata + self.content
+
+
+def encode_preview(image: Image.Image) -> SentImage:
     """Return a preview as JPEG, scaled to `PREVIEW_PIXELS`."""
     scale = PREVIEW_PIXELS / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -64,15 +86,11 @@ def encode_preview(image: Image.Image) -> bytes:
     )
     buffer = io.BytesIO()
     scaled.save(buffer, format="JPEG", quality=PREVIEW_QUALITY)
-    return buffer.getvalue()
+    return SentImage(IMAGE_TYPE_JPEG, buffer.getvalue())
 
 
-def preview_frame(jpeg: bytes) -> bytes:
-    """Return the frame of event 1: event, image type, image."""
-    return struct.pack(">II", EVENT_PREVIEW_IMAGE, IMAGE_TYPE_JPEG) + jpeg
-
-
-def preview_frame_with_metadata(jpeg: bytes, identity: dict[str, Any]) -> bytes:
-    """Return the frame of event 4: event, length of the metadata, metadata, image."""
-    metadata = json.dumps({**identity, "image_type": "image/jpeg"}).encode()
-    return struct.pack(">II", EVENT_PREVIEW_IMAGE_WITH_METADATA, len(metadata)) + metadata + jpeg
+def encode_picture(image: Image.Image) -> SentImage:
+    """Return a finished picture as PNG, as it is."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", compress_level=PNG_COMPRESS_LEVEL)
+    return SentImage(IMAGE_TYPE_PNG, buffer.getvalue())

@@ -246,9 +246,7 @@ class _WorkflowValidator:
         return _check_bounds(name, value, config) if check_range else []
 
     def _config(self, declaration: Input) -> list[Any]:
-        """Return the declaration as ComfyUI shows it: ``[type name or list of choices, options]``."""
-        kind = declaration.kind if isinstance(declaration.kind, str) else resolve_choices(declaration, self._catalog)
-        return [kind, dict(declaration.options)]
+        return describe_input(declaration, self._catalog)
 
     def _run_validator(
         self, node_class: NodeClass, inputs: Mapping[str, Any], owned: frozenset[str] | None
@@ -275,6 +273,19 @@ def resolve_choices(declaration: Input, catalog: Catalog) -> list[str]:
     return list(declaration.kind(catalog) if callable(declaration.kind) else declaration.kind)
 
 
+def describe_input(declaration: Input, catalog: Catalog) -> list[Any]:
+    """Return a declaration as ComfyUI shows it: ``[type name or list of choices, options]``.
+
+    The options of a COMBO hold its choices (``Combo.Input.as_dict`` in ``comfy_api/latest/_io.py`` of 0.8.2).
+    """
+    if isinstance(declaration.kind, str):
+        return [declaration.kind, dict(declaration.options)]
+    choices = resolve_choices(declaration, catalog)
+    if not declaration.combo:
+        return [choices, dict(declaration.options)]
+    return ["COMBO", {"multiselect": False, "options": choices, **declaration.options}]
+
+
 def _check_bounds(name: str, value: Json, config: list[Any]) -> list[ErrorReport]:
     kind, options = config
     extra = {"input_config": config, "received_value": value}
@@ -284,9 +295,10 @@ def _check_bounds(name: str, value: Json, config: list[Any]) -> list[ErrorReport
     if "max" in options and value > options["max"]:
         message = f"Value {value} bigger than max of {options['max']}"
         return [_report("value_bigger_than_max", message, name, name, extra)]
-    if isinstance(kind, list) and value not in kind:
-        listed = len(kind) <= LONGEST_LISTED_CHOICES
-        details = f"{name}: '{value}' not in {kind if listed else f'(list of length {len(kind)})'}"
+    choices = options.get("options", []) if kind == "COMBO" else kind
+    if isinstance(choices, list) and value not in choices:
+        listed = len(choices) <= LONGEST_LISTED_CHOICES
+        details = f"{name}: '{value}' not in {choices if listed else f'(list of length {len(choices)})'}"
         extra["input_config"] = config if listed else None
         return [_report("value_not_in_list", "Value not in list", details, name, extra)]
     return []

@@ -7,11 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from comfypod.emulator.nodes import conditioning, image, latent, loaders, output, text
+from comfypod.emulator.nodes import (
+    animation,
+    audio,
+    conditioning,
+    image,
+    latent,
+    loaders,
+    mesh,
+    output,
+    tensor_files,
+    text,
+    video,
+)
 from comfypod.emulator.nodes.base import NodeClass
 
-NODE_CLASSES: Mapping[str, NodeClass] = {
-    node.name: node for module in (loaders, conditioning, latent, image, output, text) for node in module.NODES
-}
+_MODULES = (loaders, conditioning, latent, tensor_files, image, output, animation, audio, video, mesh, text)
+
+NODE_CLASSES: Mapping[str, NodeClass] = {node.name: node for module in _MODULES for node in module.NODES}
 
 __all__ = ["NODE_CLASSES"]

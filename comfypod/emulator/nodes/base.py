@@ -6,7 +6,8 @@ Values that travel between nodes (``[B, H, W, C]`` etc. as in ComfyUI, NumPy ins
 ``IMAGE``      float32 array ``[B, H, W, 3]``, 0..1
 ``MASK``       float32 array ``[B, H, W]``, 0..1
 ``LATENT``     ``{"samples": float32 array [B, 4, H / 8, W / 8]}``
-others         objects of the node modules (``MODEL``, ``CLIP``, ``VAE``, ``CONDITIONING``)
+``AUDIO``      ``{"waveform": float32 array [B, channels, samples], -1..1, "sample_rate": per second}``
+others         objects of the node modules (``MODEL``, ``CLIP``, ``VAE``, ``CONDITIONING``, ``VIDEO`` …)
 =============  ==========================================================================================
 """
 
@@ -61,6 +62,9 @@ class NodeContext(Protocol):
     def report_progress(self, value: int, maximum: int, preview: Image.Image | None = None) -> None:
         """Do what `check_interrupted` does, then send ``progress`` (and a preview)."""
 
+    def send_picture(self, value: int, maximum: int, picture: Image.Image) -> None:
+        """Report progress with a picture that is sent unscaled, as PNG, whether previews are wanted or not."""
+
 
 class Catalog(Protocol):
     """The files that choices are made of; looked at anew for every ``/object_info`` and every validation."""
@@ -82,11 +86,14 @@ Choices = Sequence[str] | Callable[[Catalog], Sequence[str]]
 class Input:
     """One declared input: a type name ("INT", "IMAGE", "*" …) or the choices of a list, and ComfyUI's options.
 
-    Options are ComfyUI's own words: ``default``, ``min``, ``max``, ``step``, ``multiline``, ``image_upload``.
+    Options are ComfyUI's own words: ``default``, ``min``, ``max``, ``step``, ``multiline``, ``image_upload``. Node
+    classes of ComfyUI's second generation (``comfy_api``) show a list as type COMBO with the choices among the options:
+    then ``combo`` is true.
     """
 
     kind: str | Choices
     options: Mapping[str, Any] = field(default_factory=dict)
+    combo: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Files of the image nodes: finding an input, decoding it with care, and naming an output as ComfyUI does.
+"""Files of the nodes: finding an input, decoding a picture with care, and naming an output as ComfyUI does.
 
 Names and pixels come from whoever sends a workflow, so nothing outside the engine's folders is read or written, only
 plain picture formats are decoded, and a picture is measured before it is decoded.
@@ -6,9 +6,13 @@ plain picture formats are decoded, and a picture is measured before it is decode
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import mimetypes
 import os
 import posixpath
+import secrets
+import string
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,7 +40,7 @@ def input_path(context: NodeContext, name: str) -> Path:
             folder, plain_name = annotated_folder, name.removesuffix(f"[{folder_type}]")[:-1]
     path = _inside(folder, plain_name)
     if path is None or not path.is_file():
-        raise FileNotFoundError(f"Invalid image file: {name}")
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
     return path
 
 
@@ -49,17 +53,42 @@ def _inside(root: Path, name: str) -> Path | None:
     return path if path.is_relative_to(os.path.abspath(root)) else None  # noqa: PTH100
 
 
-def content_hash(catalog: Catalog, name: str) -> str:
-    """The SHA-256 of an input file, in hexadecimal.
+def found_input(catalog: Catalog, name: str) -> Path:
+    """The path of an input file.
 
     Raises:
         FileNotFoundError: there is no such file.
     """
     path = catalog.resolve_input(name)
     if path is None:
-        raise FileNotFoundError(f"Invalid image file: {name}")
-    with path.open("rb") as file:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    return path
+
+
+def content_hash(catalog: Catalog, name: str) -> str:
+    """The SHA-256 of an input file, in hexadecimal.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    with found_input(catalog, name).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def validate_file(catalog: Catalog, name: str, kind: str) -> bool | str:
+    """Return True, or what ComfyUI says of an input that does not exist; ``kind`` is its word for it, "image"."""
+    return True if catalog.resolve_input(name) is not None else f"Invalid {kind} file: {name}"
+
+
+def files_of_types(catalog: Catalog, *types: str) -> list[str]:
+    """Return the input files whose names speak of "image", "audio" or "video"."""
+    return [name for name in catalog.input_files() if _media_type(name) in types]
+
+
+def _media_type(name: str) -> str:
+    # Some systems do not know webp, which ComfyUI therefore knows by itself (folder_paths.py).
+    guessed = "image/webp" if name.endswith(".webp") else mimetypes.guess_type(name, strict=False)[0]
+    return (guessed or "").split("/", maxsplit=1)[0]
 
 
 def open_frames(path: Path, *, only_first: bool = False, limit_pixels: int = LIMIT_PIXELS) -> Iterator[Image.Image]:
@@ -110,6 +139,15 @@ class OutputTarget:
         """The path of file number ``index`` of this run."""
         name = self.name.replace("%batch_num%", str(index))
         return self.folder / f"{name}_{self.counter + index:05}_.{extension}"
+
+    def entry(self, path: Path, folder_type: str) -> dict[str, str]:
+        """What a node says of a file that it saved here; ``folder_type`` is "output" or "temp"."""
+        return {"filename": path.name, "subfolder": self.subfolder, "type": folder_type}
+
+
+def temporary_prefix() -> str:
+    """A new prefix for files that are only shown."""
+    return "ComfyUI_temp_" + "".join(secrets.choice(string.ascii_lowercase) for _ in range(5))
 
 
 def output_target(root: Path, prefix: str, width: int, height: int) -> OutputTarget:

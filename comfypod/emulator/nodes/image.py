@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import mimetypes
-
 import numpy as np
 from PIL import Image
 
 from comfypod.emulator.nodes.base import Catalog, FloatArray, Input, NodeClass, NodeContext, NodeResult
-from comfypod.emulator.nodes.files import content_hash, input_path, open_frames
+from comfypod.emulator.nodes.files import content_hash, files_of_types, input_path, open_frames, validate_file
 from comfypod.emulator.nodes.pixels import (
     CROP_METHODS,
     MAX_RESOLUTION,
@@ -52,7 +50,7 @@ def _load_mask(context: NodeContext, *, image: str, channel: str) -> NodeResult:
 
 
 def _pictures(catalog: Catalog) -> list[str]:
-    return [name for name in catalog.input_files() if (mimetypes.guess_type(name)[0] or "").startswith("image/")]
+    return files_of_types(catalog, "image")
 
 
 def _all_files(catalog: Catalog) -> list[str]:
@@ -63,8 +61,8 @@ def _fingerprint(catalog: Catalog, image: str, **_others: object) -> str:
     return content_hash(catalog, image)
 
 
-def _validate(catalog: Catalog, image: str, **_others: object) -> bool | str:
-    return True if catalog.resolve_input(image) is not None else f"Invalid image file: {image}"
+def _validate(catalog: Catalog, image: str) -> bool | str:
+    return validate_file(catalog, image, "image")
 
 
 def _empty(_context: NodeContext, *, width: int, height: int, batch_size: int, color: int) -> NodeResult:
@@ -102,6 +100,17 @@ def _batch(_context: NodeContext, *, image1: FloatArray, image2: FloatArray) -> 
         image2 = upscale(image2, image1.shape[2], image1.shape[1], "bilinear", "center")
     check_image_size(image1.shape[0] + image2.shape[0], image1.shape[1], image1.shape[2])
     return NodeResult((np.concatenate([image1, image2]),))
+
+
+def _repeat(_context: NodeContext, *, image: FloatArray, amount: int) -> NodeResult:
+    check_image_size(image.shape[0] * amount, image.shape[1], image.shape[2])
+    return NodeResult((np.tile(image, (amount, 1, 1, 1)),))
+
+
+def _from_batch(_context: NodeContext, *, image: FloatArray, batch_index: int, length: int) -> NodeResult:
+    """Take some pictures out, or as many of them as there are; at least the last one."""
+    first = min(image.shape[0] - 1, batch_index)
+    return NodeResult((image[first : first + length],))
 
 
 def _crop(_context: NodeContext, *, image: FloatArray, width: int, height: int, x: int, y: int) -> NodeResult:
@@ -177,6 +186,31 @@ LOAD_IMAGE_MASK = NodeClass(
     validate=_validate,
 )
 
+LOAD_IMAGE_OUTPUT = NodeClass(
+    name="LoadImageOutput",
+    run=_load,
+    required={
+        # Its choices are the web page's affair.
+        "image": Input(
+            "COMBO",
+            {
+                "image_upload": True,
+                "image_folder": "output",
+                "remote": {
+                    "route": "/internal/files/output",
+                    "refresh_button": True,
+                    "control_after_refresh": "first",
+                },
+            },
+        )
+    },
+    outputs=("IMAGE", "MASK"),
+    display_name="Load Image (from Outputs)",
+    category="image",
+    fingerprint=_fingerprint,
+    validate=_validate,
+)
+
 EMPTY_IMAGE = NodeClass(
     name="EmptyImage",
     run=_empty,
@@ -237,6 +271,26 @@ IMAGE_BATCH = NodeClass(
     category="image",
 )
 
+REPEAT_IMAGE_BATCH = NodeClass(
+    name="RepeatImageBatch",
+    run=_repeat,
+    required={"image": _IMAGE, "amount": Input("INT", {"default": 1, "min": 1, "max": 4096})},
+    outputs=("IMAGE",),
+    category="image/batch",
+)
+
+IMAGE_FROM_BATCH = NodeClass(
+    name="ImageFromBatch",
+    run=_from_batch,
+    required={
+        "image": _IMAGE,
+        "batch_index": Input("INT", {"default": 0, "min": 0, "max": 4095}),
+        "length": Input("INT", {"default": 1, "min": 1, "max": 4096}),
+    },
+    outputs=("IMAGE",),
+    category="image/batch",
+)
+
 IMAGE_CROP = NodeClass(
     name="ImageCrop",
     run=_crop,
@@ -259,7 +313,7 @@ IMAGE_BLEND = NodeClass(
         "image1": _IMAGE,
         "image2": _IMAGE,
         "blend_factor": Input("FLOAT", {"default": 0.5, "min": 0.0, "max": 1.0, "step": 0.01}),
-        "blend_mode": Input(_BLEND_MODES),
+        "blend_mode": Input(_BLEND_MODES, combo=True),
     },
     outputs=("IMAGE",),
     display_name="Image Blend",
@@ -269,11 +323,14 @@ IMAGE_BLEND = NodeClass(
 NODES = (
     LOAD_IMAGE,
     LOAD_IMAGE_MASK,
+    LOAD_IMAGE_OUTPUT,
     EMPTY_IMAGE,
     IMAGE_SCALE,
     IMAGE_SCALE_BY,
     IMAGE_INVERT,
     IMAGE_BATCH,
+    REPEAT_IMAGE_BATCH,
+    IMAGE_FROM_BATCH,
     IMAGE_CROP,
     IMAGE_BLEND,
 )

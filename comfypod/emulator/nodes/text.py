@@ -1,4 +1,4 @@
-"""Nodes on plain values: PreviewAny shows one, the Primitive nodes give one."""
+"""Nodes on plain values: PreviewAny shows one, the Primitive nodes give one, StringConcatenate joins two."""
 
 from __future__ import annotations
 
@@ -22,13 +22,17 @@ def _as_text(value: object) -> str:
     if isinstance(value, int | float):
         return str(value)
     try:
-        return json.dumps(value)
+        return json.dumps(value, indent=4)
     except (TypeError, ValueError):
         return str(value)
 
 
 def _give(_context: NodeContext, value: object) -> NodeResult:
     return NodeResult((value,))
+
+
+def _concatenate(_context: NodeContext, *, string_a: str, string_b: str, delimiter: str) -> NodeResult:
+    return NodeResult((delimiter.join((string_a, string_b)),))
 
 
 def _primitive(name: str, display_name: str, kind: str, **options: Any) -> NodeClass:  # noqa: ANN401 - ComfyUI's options
@@ -47,15 +51,31 @@ PREVIEW_ANY = NodeClass(
     run=_show,
     required={"source": Input("*")},
     output_node=True,
-    display_name="Preview Any",
+    display_name="Preview as Text",
     category="utils",
+)
+
+_TEXT = Input("STRING", {"multiline": True})
+
+STRING_CONCATENATE = NodeClass(
+    name="StringConcatenate",
+    run=_concatenate,
+    required={
+        "string_a": _TEXT,
+        "string_b": _TEXT,
+        "delimiter": Input("STRING", {"default": "", "multiline": False}),
+    },
+    outputs=("STRING",),
+    display_name="Concatenate",
+    category="utils/string",
 )
 
 NODES = (
     PREVIEW_ANY,
+    STRING_CONCATENATE,
     _primitive("PrimitiveString", "String", "STRING", multiline=False),
     _primitive("PrimitiveStringMultiline", "String (Multiline)", "STRING", multiline=True),
     _primitive("PrimitiveInt", "Int", "INT", min=-sys.maxsize, max=sys.maxsize, control_after_generate=True),
-    _primitive("PrimitiveFloat", "Float", "FLOAT", min=-sys.maxsize, max=sys.maxsize),
+    _primitive("PrimitiveFloat", "Float", "FLOAT", min=-sys.maxsize, max=sys.maxsize, step=0.1),
     _primitive("PrimitiveBoolean", "Boolean", "BOOLEAN"),
 )

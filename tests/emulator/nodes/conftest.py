@@ -27,6 +27,7 @@ class RecordingContext:
     interrupt_at: int | None = None
     steps: list[tuple[int, int]] = field(default_factory=list)
     previews: list[Image.Image] = field(default_factory=list)
+    pictures: list[Image.Image] = field(default_factory=list)
 
     @property
     def input_folder(self) -> Path:
@@ -49,6 +50,10 @@ class RecordingContext:
         if preview is not None:
             self.previews.append(preview)
         self.check_interrupted()
+
+    def send_picture(self, value: int, maximum: int, picture: Image.Image) -> None:
+        self.report_progress(value, maximum)
+        self.pictures.append(picture)
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ def test_load_image_understands_subfolders_and_annotations(call: CallNode, conte
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/hostname", "sub/../../secret.png", "none.png", "", "a\x00b"])
 def test_load_image_stays_inside_its_folders(call: CallNode, context: Any, name: str) -> None:
     Image.new("RGB", (2, 2)).save(context.root / "secret.png")
-    with pytest.raises(FileNotFoundError, match="Invalid image file"):
+    with pytest.raises(FileNotFoundError, match="No such file"):
         call("LoadImage", image=name)
 
 
@@ -270,3 +270,22 @@ def test_empty_image_and_invert(call: CallNode) -> None:
     assert image.shape == (2, 2, 3, 3)
     assert image[1, 1, 2] == pytest.approx([1.0, 128 / 255, 0.0])
     assert call("ImageInvert", image=image).outputs[0][0, 0, 0] == pytest.approx([0.0, 127 / 255, 1.0])
+
+
+def test_a_batch_is_repeated_and_taken_apart(call: CallNode) -> None:
+    images = np.random.default_rng(0).random((2, 4, 6, 3), dtype=np.float32)
+    (repeated,) = call("RepeatImageBatch", image=images, amount=3).outputs
+    assert np.array_equal(repeated, np.concatenate([images] * 3))
+    (part,) = call("ImageFromBatch", image=repeated, batch_index=1, length=2).outputs
+    assert np.array_equal(part, images[::-1])
+    (last,) = call("ImageFromBatch", image=repeated, batch_index=99, length=99).outputs
+    assert np.array_equal(last, images[1:])
+    with pytest.raises(MemoryError):
+        call("RepeatImageBatch", image=np.zeros((1, 256, 256, 3), dtype=np.float32), amount=4096)
+
+
+def test_a_saved_picture_is_loaded_from_the_output_folder(call: CallNode, context: Any) -> None:
+    Image.new("RGB", (3, 2), (255, 0, 0)).save(context.output_folder / "a.png")
+    image, mask = call("LoadImageOutput", image="a.png [output]").outputs
+    assert image.tolist() == [[[[1.0, 0.0, 0.0]] * 3] * 2]
+    assert mask.shape == (1, 64, 64)

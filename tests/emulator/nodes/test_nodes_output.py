@@ -126,3 +126,33 @@ def test_save_animated_webp(call: CallNode, context: Any, count: int, animated: 
 def test_counter_is_shared_by_all_extensions(call: CallNode) -> None:
     call("SaveImage", images=pictures())
     assert saved_names(call("SaveAnimatedWEBP", images=pictures(), method="fastest")) == ["ComfyUI_00002_.webp"]
+
+
+@pytest.mark.parametrize(("count", "animated"), [(1, False), (3, True)])
+def test_save_animated_png(call: CallNode, context: Any, count: int, animated: bool) -> None:
+    context.prompt, context.extra_pnginfo = {"1": {"class_type": "狐"}}, {"workflow": {"a": 1}}
+    images = pictures(count)
+    result = call("SaveAnimatedPNG", images=images, fps=5.0)
+    assert result.ui == {
+        "images": [{"filename": "ComfyUI_00001_.png", "subfolder": "", "type": "output"}],
+        **({"animated": [True]} if animated else {}),
+    }
+    path = context.output_folder / "ComfyUI_00001_.png"
+    with Image.open(path) as image:
+        assert getattr(image, "n_frames", 1) == count
+        for number in range(count):
+            image.seek(number)
+            assert np.array_equal(np.asarray(image.convert("RGB")), (images[number] * 255).astype(np.uint8))
+            assert image.info.get("duration", 200) == 200
+    content = path.read_bytes()
+    # Private chunks behind the pictures, not texts.
+    assert [content.count(kind) for kind in (b"comf", b"tEXt")] == [2, 0]
+    assert content.index(b"comfprompt\0" + json.dumps(context.prompt).encode()) > content.index(b"IDAT")
+
+
+def test_pictures_for_the_websocket_are_sent_and_not_saved(call: CallNode, context: Any) -> None:
+    images = pictures(2)
+    assert call("SaveImageWebsocket", images=images) == NodeResult()
+    assert context.steps == [(0, 2), (1, 2)]
+    assert [np.asarray(picture).tolist() for picture in context.pictures] == (images * 255).astype(int).tolist()
+    assert not list(context.output_folder.iterdir())

@@ -1,0 +1,239 @@
+"""The S3 protocol by way of obstore: the one place that knows the library, its errors and its traps.
+
+Facts about obstore 0.12 (object_store 0.14 beneath), from its source and tried against a server that checks signatures:
+
+- Every store starts from the process's AWS_* variables (``AmazonS3Builder::from_env``, pyo3-object_store
+  ``aws/store.rs``). What would change where a request goes or who signs it is therefore always given here, keys by
+  ``credential_provider``: only that keeps AWS_SESSION_TOKEN out, and the instance's metadata service unasked.
+  Left to them is how objects are stored (AWS_SERVER_SIDE_ENCRYPTION and the like).
+- It sends no checksum headers or trailers unless told to (``Request::with_payload``, ``aws/client.rs``). AWS's own SDKs
+  do by now, which "some 3rd party S3 compatible services currently do not support" (docs.aws.amazon.com/sdk-for-cpp,
+  "MD5 Checksum Fallback"). The signature covers the body's SHA-256, so that damage on the way is noticed all the same.
+- ``delete`` uses DeleteObjects, which Google and RunPod do not have, unless ``disable_bulk_delete`` is set.
+- A read timeout runs from the request's start to the answer's first byte, and from there between two bytes.
+- A writer that is dropped forgets its multipart upload and leaves its parts in the bucket: `Store.upload` ends it.
+  What a killed process leaves behind only a lifecycle rule of the bucket (AbortIncompleteMultipartUpload) removes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from mmap import mmap
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import obstore
+from obstore.store import S3Store
+from pydantic import SecretStr
+
+from comfypod.storage.buckets.address import BucketAddress, is_key
+from comfypod.storage.buckets.faults import Fault, StoreFailure, explained
+
+if TYPE_CHECKING:
+    from obstore import AsyncWritableFile, BytesStream
+    from obstore.store import S3Credential
+
+Block = bytes | mmap
+"""Some of a file's content, not copied again."""
+
+PART_BYTES = 5 * 1024**2
+"""Size of an upload's parts: the least that S3 takes. 10,000 of them at most, so that 48 GiB is the largest file."""
+PARTS_AT_ONCE = 2
+PARTS_IN_MEMORY = PARTS_AT_ONCE + 1
+"""What one large upload holds: the parts on their way, and the one that waits to go."""
+ABORT_SECONDS = 2.0
+"""How long an upload that was given up may hold up its caller; after that its end goes on in the background."""
+
+
+@dataclass(frozen=True, slots=True)
+class BucketKeys:
+    """Who signs."""
+
+    access_key_id: SecretStr
+    secret_access_key: SecretStr
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a request may wait for its answer, or between two bytes of it; and how long it is sent again.
+
+    A part that takes longer than ``stall_seconds`` to send counts as unanswered, too.
+    """
+
+    stall_seconds: float = 30
+    retry_seconds: float = 45
+    retries: int = 1_000
+
+
+PATIENCE = Patience()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object that is being read; ``blocks`` can be gone through once."""
+
+    size_bytes: int
+    content_type: str | None
+    blocks: AsyncIterator[bytes]
+
+
+class Store:
+    """A client of one bucket. Nothing is sent before a method that says so."""
+
+    def __init__(self, address: BucketAddress, keys: BucketKeys, patience: Patience = PATIENCE) -> None:
+        self._store = _open(address, keys, patience)
+
+    async def upload(self, key: str, blocks: AsyncIterator[Block], attributes: Mapping[str, str]) -> None:
+        """Store an object from blocks of `PART_BYTES`, over what is there; only the last one may be shorter.
+
+        A single short block goes as a plain PUT, all else as a multipart upload. ``attributes`` are headers to store
+        with it. An upload that fails or is cancelled leaves no parts in the bucket.
+
+        Raises:
+            StoreFailure: the store refused, or could not be reached for as long as its `Patience` says.
+        """
+        first = await anext(blocks, b"")
+        if len(first) < PART_BYTES:
+            await self.put(key, first, attributes)
+        else:
+            await self._upload_parts(key, first, blocks, attributes)
+
+    async def put(self, key: str, content: Block, attributes: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Store a small object. Raises `StoreFailure`."""
+        with explained():
+            await obstore.put_async(
+                self._store, _checked(key), content, attributes=dict(attributes), use_multipart=False
+            )
+
+    async def _upload_parts(
+        self, key: str, first: Block, others: AsyncIterator[Block], attributes: Mapping[str, str]
+    ) -> None:
+        writer = obstore.open_writer_async(
+            self._store,
+            _checked(key),
+            attributes=dict(attributes),
+            buffer_size=PART_BYTES,
+            max_concurrency=PARTS_AT_ONCE,
+        )
+        try:
+            with explained():
+                await writer.write(first)
+            async for block in others:
+                with explained():
+                    await writer.write(block)
+        except BaseException as error:
+            await _abort(writer, error)
+            raise
+        with explained():
+            await _complete(writer)
+
+    async def get(self, key: str, block_bytes: int = PART_BYTES) -> StoredObject:
+        """Ask for an object; its blocks are read afterwards. Both raise `StoreFailure`."""
+        with explained():
+            result = await obstore.get_async(self._store, _checked(key))
+            stream = result.stream(min_chunk_size=block_bytes)
+        return StoredObject(result.meta["size"], result.attributes.get("Content-Type"), _blocks(stream))
+
+    async def delete(self, key: str) -> None:
+        """Delete an object, or do nothing if there is none. Raises `StoreFailure`."""
+        with explained():
+            await obstore.delete_async(self._store, _checked(key))
+
+    def presigned_get(self, key: str, lifetime_seconds: int) -> tuple[str, datetime]:
+        """An address from which whoever has it may fetch the object, and the moment (UTC) until which it works.
+
+        Nothing is sent.
+
+        Raises:
+            StoreFailure: no object can have this key.
+        """
+        lifetime = timedelta(seconds=lifetime_seconds)
+        # The signature takes its own moment, also in whole seconds, and no sooner than this one.
+        expiry = datetime.now(UTC).replace(microsecond=0) + lifetime
+        with explained():
+            return obstore.sign(self._store, "GET", _checked(key), lifetime), expiry
+
+    def presigned_put(self, key: str, lifetime_seconds: int) -> str:
+        """An address to which whoever has it may upload the object, like `presigned_get`."""
+        with explained():
+            return obstore.sign(self._store, "PUT", _checked(key), timedelta(seconds=lifetime_seconds))
+
+
+def _open(address: BucketAddress, keys: BucketKeys, patience: Patience) -> S3Store:
+    def credential() -> S3Credential:
+        return {
+            "access_key_id": keys.access_key_id.get_secret_value(),
+            "secret_access_key": keys.secret_access_key.get_secret_value(),
+            "token": None,
+            "expires_at": None,
+        }
+
+    virtual = address.addressing == "virtual"
+    return S3Store(
+        address.bucket,
+        # By this name, because AWS_ENDPOINT_URL_S3 would go before what is given as `endpoint`.
+        aws_endpoint_url_s3=address.bucket_url if virtual else address.endpoint_url,
+        region=address.region,
+        virtual_hosted_style_request=virtual,
+        s3_express=False,
+        skip_signature=False,
+        unsigned_payload=False,
+        request_payer=False,
+        disable_bulk_delete=True,
+        credential_provider=credential,
+        client_options={
+            "allow_http": address.endpoint_url.startswith("http://"),
+            "connect_timeout": timedelta(seconds=min(5, patience.stall_seconds)),
+            "read_timeout": timedelta(seconds=patience.stall_seconds),
+            "timeout": timedelta(days=1),  # the default of 30 s cuts long downloads; deadlines end what is too long
+        },
+        retry_config={
+            "max_retries": patience.retries,
+            "retry_timeout": timedelta(seconds=patience.retry_seconds),
+            "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=5), "base": 2},
+        },
+    )
+
+
+def _checked(key: str) -> str:
+    if not is_key(key):
+        cause = "the key is empty or too long, or has an empty part, '.', '..' or a control character"
+        raise StoreFailure(Fault.NAME, cause)
+    return key
+
+
+async def _blocks(stream: BytesStream) -> AsyncIterator[bytes]:
+    while True:
+        with explained():
+            block = await anext(stream, None)
+        if block is None:
+            return
+        yield block
+
+
+async def _abort(writer: AsyncWritableFile, error: BaseException) -> None:
+    # Leaving the writer's context with an error is how its abort is called.
+    ending = asyncio.ensure_future(writer.__aexit__(type(error), error, None))
+    ending.add_done_callback(_forget)
+    await asyncio.wait({ending}, timeout=ABORT_SECONDS)
+
+
+async def _complete(writer: AsyncWritableFile) -> None:
+    """Send the parts that are left, and make an object of them.
+
+    A cancellation lets go of this without ending it: only the writer knows the multipart upload, and it has given it up
+    to this call. So the parts on their way stay in memory a little longer than their upload has a place there, and the
+    object may yet come to be, under a key that a repetition of the job writes again.
+    """
+    completing = asyncio.ensure_future(writer.close())
+    completing.add_done_callback(_forget)
+    await asyncio.shield(completing)
+
+
+def _forget(future: asyncio.Future[None]) -> None:
+    """Take note of the outcome of what nobody waits for any more."""
+    if not future.cancelled():
+        future.exception()

@@ -1,0 +1,104 @@
+"""The places of one job: its folders in ComfyUI's input and output folders, and room for what is under way."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from comfypod.comfyui.folders import LocalFolders
+from comfypod.comfyui.outputs import OutputFile
+from comfypod.errors import DiskFailed, ProtocolViolation
+from comfypod.logs import event
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_:-]+")
+
+
+def plain_name(text: str) -> str:
+    """``text`` as one part of a path: ids come from outside."""
+    return _UNSAFE.sub("-", text)[:100] or "-"
+
+
+class Workspace:
+    """The places of one run of a job, removed with all that is in them when the context is left.
+
+    ``folder`` is the name of its folders in ComfyUI; ``local`` says where those are, or is None for a ComfyUI whose
+    folders this machine cannot see: what is uploaded there stays there.
+    """
+
+    def __init__(self, job_id: str, local: LocalFolders | None) -> None:
+        # Random, so that no job can name another's files: job ids are no secrets.
+        self.folder = f"job-{plain_name(job_id)[:60]}-{uuid.uuid4().hex[:12]}"
+        self.local = local
+        self._scratch: Path | None = None
+        self._strays: list[Path] = []
+
+    def __enter__(self) -> Self:
+        try:
+            self._scratch = Path(tempfile.mkdtemp(prefix="comfypod-job-"))
+        except OSError as error:
+            raise DiskFailed("a folder for the job", error.strerror or str(error)) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        folders = [self.scratch]
+        if self.local:
+            folders += [self.local.input / self.folder, self.local.output / self.folder]
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+            if folder.exists():
+                event("files_left_behind", logging.WARNING, path=folder)
+        for path in self._strays:
+            _remove(path)
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for files that are on their way; empty at first."""
+        if self._scratch is None:
+            msg = "use Workspace as a context manager"
+            raise RuntimeError(msg)
+        return self._scratch
+
+    def scratch_file(self) -> Path:
+        """A path in `scratch` that is not taken."""
+        return self.scratch / uuid.uuid4().hex
+
+    def add_stray(self, path: Path) -> None:
+        """Remove this file as well: it had to lie outside the job's folders."""
+        self._strays.append(path)
+
+    def add_outputs(self, files: Iterable[OutputFile]) -> None:
+        """Remove these files as well, wherever nodes put them."""
+        if self.local is None:
+            return
+        for file in files:
+            try:
+                self.add_stray(self.local.path_of(file))
+            except ProtocolViolation as error:
+                event("output_left_behind", logging.WARNING, cause=error)
+
+    def unreported(self, files: Iterable[OutputFile]) -> list[Path]:
+        """What lies in the job's output folder though no node told of it, as CheckpointSave does.
+
+        The paths are relative to ComfyUI's output folder.
+        """
+        if self.local is None:
+            return []
+        told = {Path(file.subfolder) / file.filename for file in files}
+        found = sorted(path for path in (self.local.output / self.folder).rglob("*") if path.is_file())
+        return [path for path in (path.relative_to(self.local.output) for path in found) if path not in told]
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        event("files_left_behind", logging.WARNING, path=path, cause=error)

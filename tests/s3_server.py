@@ -1,0 +1,126 @@
+"""An S3 server on 127.0.0.1: SeaweedFS, which checks signatures, expiry and checksums as a store does."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from comfypod.child import Child
+
+START_SECONDS = 30
+SOCKETS = Path("/tmp")  # noqa: S108 (where SeaweedFS puts them, whatever TMPDIR says)
+ACCESS_KEY_ID = "test-key-id"
+SECRET_ACCESS_KEY = "test-secret-9f1c2e"
+BUCKET = "outputs"
+
+
+class S3Server:
+    """SeaweedFS in one process, with one bucket; it can be killed and started again over the same data."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ports = _free_ports(10)
+        self._child: Child | None = None
+        self.url = f"http://127.0.0.1:{self._ports[6]}"
+        # Another implementation of S3 than the one under test, to see what is really there.
+        self.client = boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY_ID,
+            aws_secret_access_key=SECRET_ACCESS_KEY,
+            config=Config(connect_timeout=2, read_timeout=10, retries={"total_max_attempts": 1}),
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings of a worker that uses this server."""
+        return {
+            "BUCKET_ENDPOINT_URL": self.url,
+            "BUCKET_NAME": BUCKET,
+            "BUCKET_ACCESS_KEY_ID": ACCESS_KEY_ID,
+            "BUCKET_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY,
+        }
+
+    def start(self) -> None:
+        """Start it, and return when it stores objects."""
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        environment |= {"AWS_ACCESS_KEY_ID": ACCESS_KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY}
+        # Its guard ends it with the tests, however they end.
+        self._child = Child(self._command(), on_line=lambda line: None, environment=environment)
+        deadline = time.monotonic() + START_SECONDS
+        while not self._stores():
+            if self._child.exit_code is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError("SeaweedFS did not start: " + "\n".join(self._child.last_lines))
+            time.sleep(0.05)
+
+    def kill(self) -> None:
+        """SIGKILL: it takes half a minute to end by itself."""
+        if self._child is not None:
+            self._child.stop(grace_seconds=0)
+        for port in self._ports:
+            for left_behind in SOCKETS.glob(f"seaweedfs-*-{port}.sock"):
+                left_behind.unlink()
+
+    def head(self, key: str, bucket: str = BUCKET) -> Mapping[str, Any]:
+        """What is stored with an object."""
+        return dict(self.client.head_object(Bucket=bucket, Key=key))
+
+    def content(self, key: str, bucket: str = BUCKET) -> bytes:
+        """An object."""
+        return bytes(self.client.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+    def sizes(self, prefix: str, bucket: str = BUCKET) -> dict[str, int]:
+        """Size in bytes of every object, by its key."""
+        found = self.client.list_objects_v2(Bucket=bucket, Prefix=prefix)
+        return {item["Key"]: item["Size"] for item in found.get("Contents", [])}
+
+    def unfinished_uploads(self, prefix: str = "", bucket: str = BUCKET) -> list[str]:
+        """The keys of multipart uploads that were neither completed nor aborted."""
+        found = self.client.list_multipart_uploads(Bucket=bucket, Prefix=prefix)
+        return [item["Key"] for item in found.get("Uploads", [])]
+
+    def _stores(self) -> bool:
+        # It listens before it can store anything.
+        try:
+            self.client.put_object(Bucket=BUCKET, Key="ready", Body=b"1")
+            self.client.delete_object(Bucket=BUCKET, Key="ready")
+        except (BotoCoreError, ClientError):
+            return False
+        return True
+
+    def _command(self) -> list[str]:
+        names = ("master", "volume", "filer", "s3", "admin")
+        kinds = ("", ".grpc")
+        ports = dict(zip(names, zip(self._ports[::2], self._ports[1::2], strict=True), strict=True))
+        return [
+            str(Path(sys.executable).with_name("weed")),
+            *("-logtostderr=true", "mini", f"-dir={self._folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+            # Every port that is not named is opened at its default, on top of which gRPC adds 10,000.
+            *(
+                f"-{name}.port{kind}={port}"
+                for name, pair in ports.items()
+                for kind, port in zip(kinds, pair, strict=True)
+            ),
+            *("-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"),
+            *("-master.telemetry=false", "-s3.autoCreateBucket=false", f"-bucket={BUCKET}"),
+        ]
+
+
+def _free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [int(item.getsockname()[1]) for item in sockets]
