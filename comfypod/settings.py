@@ -84,8 +84,8 @@ class Settings(BaseModel):
     )
     download_allowed_hosts: str = Field(
         "",
-        description="Only these may be fetched from, comma-separated: names, *.example.com, addresses, or networks such "
-        "as 10.0.0.0/8, each with :PORT if need be ([fd00::/8]:9000). They may be private. Where a source redirects to "
+        description="Only these may be fetched from, comma-separated: names, *.example.com, addresses, networks such "
+        "as 10.0.0.0/8, each with :PORT if need be ([fd00::/8]:9000). They may be private. What a source redirects to "
         "must be listed too. Empty: every public address.",
     )
     download_denied_hosts: str = Field(

@@ -62,6 +62,10 @@ def run(
     parameters: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter, or NODE.INPUT; repeatable.")
     ] = None,
+    files: Annotated[
+        list[str] | None,
+        typer.Option("--file", metavar="PATH", help="A file that the workflow loads; or NAME=PATH, NAME=ADDRESS."),
+    ] = None,
     output: Annotated[Path, typer.Option(help="Folder for what the job makes.", file_okay=False)] = Path("outputs"),
     local: Annotated[bool, typer.Option("--local", help="Start a local RunPod with one worker for this job.")] = False,
     endpoint: Annotated[str | None, typer.Option(envvar="RUNPOD_ENDPOINT_ID", help="The endpoint's id.")] = None,
@@ -71,10 +75,12 @@ def run(
     api_key: Annotated[str | None, typer.Option(envvar="RUNPOD_API_KEY", hidden=True)] = None,
 ) -> None:
     """Run one job, show its progress, and save what it makes. The API key comes from RUNPOD_API_KEY."""
+    from comfypod.cli.job_input import GivenJob
     from comfypod.cli.run import RunOptions, run_command
 
     options = RunOptions(output, local, endpoint, api_key, base_url)
-    sys.exit(run_command(input_file, workflow, prompt, parameters or [], options))
+    given = GivenJob(input_file, workflow, prompt, parameters or (), files or ())
+    sys.exit(run_command(given, options))
 
 
 @emulate.command("comfyui")

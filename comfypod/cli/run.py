@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,13 @@ from rich.console import Console
 from rich.text import Text
 
 from comfypod.cli.display import ProgressDisplay, printable
+from comfypod.cli.job_input import GivenJob, make_job_input
 from comfypod.cli.local import local_endpoint
 from comfypod.cloud.client import Client, Job
 from comfypod.cloud.endpoint import RUNPOD_URL
 from comfypod.cloud.jobs import JobStatus
 from comfypod.cloud.saving import save_artifacts
-from comfypod.errors import CloudError, ConfigurationError, InvalidJobInput, SavingFailed
+from comfypod.errors import CloudError, ConfigurationError, SavingFailed
 
 Check = Callable[[], None]
 
@@ -37,11 +37,9 @@ class RunOptions:
     base_url: str | None
 
 
-def run_command(
-    input_file: Path | None, workflow: str | None, prompt: str | None, parameters: Sequence[str], options: RunOptions
-) -> int:
+def run_command(given: GivenJob, options: RunOptions) -> int:
     """Run the job and return the exit code; saved paths go to stdout."""
-    job_input = _job_input(input_file, workflow, prompt, parameters)
+    job_input = make_job_input(given)
     console = Console(stderr=True)
     try:
         with _client(options, console) as (client, check):
@@ -120,40 +118,3 @@ def _client(options: RunOptions, console: Console) -> Iterator[tuple[Client, Che
         )
     with Client(options.endpoint_id, options.api_key, options.base_url or RUNPOD_URL) as client:
         yield client, lambda: None
-
-
-def _job_input(
-    input_file: Path | None, workflow: str | None, prompt: str | None, parameters: Sequence[str]
-) -> dict[str, Any]:
-    """The job's input: the file's, and what the options put over it."""
-    job_input: dict[str, Any] = {}
-    if input_file is not None:
-        document = _read_json(input_file)
-        job_input = document.get("input") if isinstance(document, dict) else None  # type: ignore[assignment]
-        if not isinstance(job_input, dict):
-            raise InvalidJobInput([f'{input_file}: must hold an object such as {{"input": {{"prompt": "a fox"}}}}'])
-    if workflow is not None:
-        job_input["workflow"] = _read_json(Path(workflow)) if workflow.endswith(".json") else workflow
-    if prompt is not None:
-        job_input["prompt"] = prompt
-    if parameters:
-        job_input["parameters"] = {**job_input.get("parameters", {}), **dict(map(_parameter, parameters))}
-    return job_input
-
-
-def _parameter(text: str) -> tuple[str, Any]:
-    """``NAME=VALUE``; a value that is JSON is taken as such (numbers, true), everything else as a text."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise InvalidJobInput([f"--set {text!r}: write NAME=VALUE"])
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
-def _read_json(path: Path) -> Any:  # noqa: ANN401
-    try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InvalidJobInput([f"{path}: cannot be read as JSON ({error})"]) from error

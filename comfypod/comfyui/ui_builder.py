@@ -186,13 +186,15 @@ class NodeBuilder:
 
     def _add_group(self, spec: InputSpec) -> None:
         template = as_object(spec.options.get("template"))
-        names = [str(name) for name in as_list(template.get("names"))] if "names" in template else None
-        minimum, maximum = template.get("min"), template.get("max")
+        names = (
+            [name for name in as_list(template.get("names")) if isinstance(name, str)] if "names" in template else None
+        )
+        minimum, maximum, prefix = template.get("min"), template.get("max"), template.get("prefix")
         limit = len(names) if names is not None else maximum if isinstance(maximum, int) else 100
         group = _Group(
             name=spec.name,
             specs=read_specs(template.get("input")),
-            prefix=str(template.get("prefix") or ""),
+            prefix=prefix if isinstance(prefix, str) else "",
             names=names,
             limit=min(limit, _MAXIMUM_AUTOGROW),
         )

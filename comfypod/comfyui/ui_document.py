@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from comfypod.errors import InvalidWorkflow
 from comfypod.schema.wire import as_object
@@ -234,7 +234,7 @@ def _identifier(raw: object, what: str) -> str:
 def _position(raw: object) -> int:
     if isinstance(raw, str) and raw.isdecimal() and len(raw) < 10:
         return int(raw)
-    if isinstance(raw, int) and not isinstance(raw, bool):
+    if _is_integer(raw):
         return raw
     raise InvalidWorkflow(f"A link names a slot that is not a number; {EXPORT_HINT}")
 
@@ -243,5 +243,6 @@ def _text(raw: object) -> str:
     return raw if isinstance(raw, str) else ""
 
 
-def _is_integer(raw: object) -> bool:
-    return isinstance(raw, int) and not isinstance(raw, bool)
+def _is_integer(raw: object) -> TypeGuard[int]:
+    """Whether it is a number that an id, a mode or a place can be; a truth value is none."""
+    return isinstance(raw, int) and not isinstance(raw, bool) and abs(raw) < 2**63

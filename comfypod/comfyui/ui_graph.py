@@ -41,8 +41,8 @@ _NOTHING = object()
 class UiGraph:
     """The root or a subgraph, with its nodes open; ``inputs`` and ``outputs`` are a subgraph's own.
 
-    ``input_by_source`` is what `ui_promotion` remembers: the input that leads to a node's widget, by the node's id and
-    the widget's name.
+    ``sources`` and ``input_by_source`` are what `ui_promotion` remembers: where each of the inputs leads, as the id of
+    a node and the name of its widget, and the other way round.
     """
 
     id: str
@@ -50,6 +50,7 @@ class UiGraph:
     links: dict[str, Link]
     inputs: list[BoundarySlot]
     outputs: list[BoundarySlot]
+    sources: dict[int, tuple[str, str] | None] = field(default_factory=dict)
     input_by_source: dict[tuple[str, str], int] | None = None
 
     def target(self, link_id: str) -> tuple[UiNode, int] | None:
@@ -141,6 +142,7 @@ class Opener:
         """Open a graph, all of whose subgraphs are open."""
         graph = UiGraph(saved.id, {}, dict(saved.links), saved.inputs, saved.outputs)
         _complete_boundary(graph)
+        self.document.count_inputs(sum(len(slot.links) for slot in graph.inputs))
         for node in saved.nodes.values():
             graph.nodes[node.id] = self._open(node)
         return graph
@@ -185,7 +187,7 @@ def _complete_boundary(graph: UiGraph) -> None:
             outgoing.setdefault(link.target_slot, []).append(key)
     for slots, found in ((graph.inputs, incoming), (graph.outputs, outgoing)):
         for number, slot in enumerate(slots):
-            slot.links = slot.links or found.get(number, [])
+            slot.links = [key for key in slot.links if key in graph.links] or found.get(number, [])
 
 
 def _rescued_values(saved: SavedNode) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from comfypod.comfyui.ui_virtual import PRIMITIVE
 from comfypod.errors import InvalidWorkflow
 from comfypod.schema.wire import as_list
 
-_PREFIX = re.compile(r"\s*([0-9]+)\s*:\s*(.+)")
-_MAXIMUM_PROMOTIONS = 10_000
+_PREFIXES = re.compile(r"(?:\s*[0-9]+\s*:)*\s*([0-9]+)\s*:\s*(.+)")
+_MAXIMUM_PROMOTIONS = 2_000
 _OWN_INPUT = "-1"
 """In the place of a node's id: the entry names an input of the subgraph itself."""
 
@@ -45,7 +45,7 @@ def promote_listed_widgets(document: OpenDocument, host: UiNode) -> None:
     """Give ``host``, and the subgraph it stands for, an input for each listed widget that has none yet.
 
     Raises:
-        InvalidWorkflow: the lists of all nodes together have more than 10,000 entries, or there are too many inputs.
+        InvalidWorkflow: the lists of all nodes together have more than 2,000 entries, or there are too many inputs.
     """
     if host.subgraph is None:
         return
@@ -97,7 +97,7 @@ def _normalised(document: OpenDocument, graph: UiGraph, promotion: _Promotion) -
     if _resolves(document, graph, promotion):
         return promotion
     name, through = promotion.widget, promotion.through
-    while match := _PREFIX.fullmatch(name):
+    if match := _PREFIXES.fullmatch(name):
         through, name = match.groups()
     return _Promotion(promotion.node_id, name, through, promotion.value)
 
@@ -120,6 +120,12 @@ def _resolves(document: OpenDocument, graph: UiGraph, promotion: _Promotion) -> 
 
 def _source(graph: UiGraph, index: int) -> tuple[str, str] | None:
     """The node inside, and the name of its widget or input, that a subgraph's input leads to first."""
+    if index not in graph.sources:
+        graph.sources[index] = _find_source(graph, index)
+    return graph.sources[index]
+
+
+def _find_source(graph: UiGraph, index: int) -> tuple[str, str] | None:
     for link_id in graph.inputs[index].links:
         target = graph.target(link_id)
         if target is None:
@@ -224,13 +230,14 @@ def _add_input(document: OpenDocument, host: UiNode, name: str, kind: str) -> in
 def _connect(document: OpenDocument, host: UiNode, number: int, node: UiNode, index: int) -> None:
     """Connect the subgraph's input to a node inside, in place of whatever was connected there."""
     graph = document.subgraphs[host.subgraph or ""]
-    old = node.slots[index].link
-    if old is not None:
-        graph.links.pop(old, None)
+    old = graph.links.pop(node.slots[index].link or "", None)
+    if old is not None and old.origin_id == SUBGRAPH_INPUTS:
+        graph.sources.pop(old.origin_slot, None)
     link_id = f"promoted {number} {len(graph.inputs[number].links)}"
     graph.links[link_id] = Link(SUBGRAPH_INPUTS, number, node.id, index)
     graph.inputs[number].links.append(link_id)
     node.slots[index].link = link_id
+    graph.sources.pop(number, None)
     source = _source(graph, number)
     if source is not None and graph.input_by_source is not None:
         graph.input_by_source[source] = number

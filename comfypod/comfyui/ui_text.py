@@ -101,10 +101,10 @@ def replace_names(text: str, look_up: Callable[[str, str], object | None]) -> st
         name = match.group(1)
         parts = name.split(".")
         if len(parts) == 2:
-            value = look_up(parts[0], parts[1])
+            value = _as_text(look_up(parts[0], parts[1]))
             if value is None:
                 return match.group()
-            shown = _UNSAFE.sub("_", _as_text(value))
+            shown = _UNSAFE.sub("_", value)
             added += len(shown)
             if added > _MAXIMUM_REPLACEMENT:
                 raise InvalidWorkflow(f"A text names widgets whose values are too long: {text[:100]}")
@@ -116,10 +116,12 @@ def replace_names(text: str, look_up: Callable[[str, str], object | None]) -> st
     return _NAME.sub(replacement, text)
 
 
-def _as_text(value: object) -> str:
-    """As JavaScript writes it: ``true``, and ``1`` for 1.0."""
+def _as_text(value: object) -> str | None:
+    """A value as JavaScript writes it: ``true``, and ``1`` for 1.0; None for what makes no sense in a file's name."""
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e21:
-        return str(int(value))
-    return str(value)
+    if not isinstance(value, int | float) or not abs(value) < 2**63:
+        return None
+    return str(int(value) if value == int(value) else value)

@@ -89,7 +89,7 @@ def _combo(spec: InputSpec) -> list[Widget]:
 def _dynamic_combo(spec: InputSpec) -> list[Widget]:
     raw = spec.options.get("options")
     entries = [as_object(entry) for entry in (raw if isinstance(raw, list | tuple) else ())]
-    options = {str(entry.get("key")): entry.get("inputs") for entry in entries}
+    options = {entry["key"]: entry.get("inputs") for entry in entries if isinstance(entry.get("key"), str)}
     choices = list(options)
     return [Widget(spec.name, choices[0] if choices else UNSET, choices=choices, options=options)]
 

@@ -199,6 +199,13 @@ def test_what_only_the_browser_can_do_is_refused_by_name_with_the_remedy(kind: s
     assert set(convert(workflow)) == {"1"}
 
 
+def test_values_that_only_a_custom_node_itself_can_read_are_not_lost_silently() -> None:
+    definition = {"input": {"required": {"model": ["MODEL"]}}, "output": [], "python_module": "custom_nodes.loras"}
+    values = [{}, {"on": True, "lora": "a.safetensors", "strength": 1}]
+    with pytest.raises(InvalidWorkflow, match="only its own front-end code can read"):
+        convert_ui_workflow(document([node(1, "Loras", widgets_values=values)]), {"Loras": definition})
+
+
 def test_a_node_inside_a_subgraph_is_named_by_its_id_in_the_api_format() -> None:
     workflow = recorded("nested_value")["workflow"]
     workflow["definitions"]["subgraphs"][0]["nodes"][0]["type"] = "Missing"
@@ -288,7 +295,25 @@ def test_too_many_nodes_are_refused() -> None:
     assert "more than 20000 nodes" in str(refusal(document([node(number, "Note") for number in range(20_001)])))
 
 
-ODD = [None, True, -1, 10**30, 1.5, float("nan"), "", "x" * 200, [], [[]], [None], {}, {"id": 1}, "*", -10, "-20"]
+ODD = [
+    None,
+    True,
+    -1,
+    10**30,
+    10**5000,
+    1.5,
+    float("nan"),
+    "",
+    "x" * 200,
+    [],
+    [[]],
+    [None],
+    {},
+    {"id": 1},
+    "*",
+    -10,
+    "-20",
+]
 
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -331,7 +356,34 @@ def test_values_nested_without_end_do_not_matter() -> None:
     deep: Any = []
     for _ in range(sys.getrecursionlimit() * 2):
         deep = [deep]
-    workflow = document([node(1, "CLIPTextEncode", widgets_values=[deep])])
-    assert convert(workflow)["1"]["inputs"]["text"]["__value__"] is deep
-    text = "{" * 100_000
-    assert "alternatives" in str(refusal(document([node(1, "CLIPTextEncode", widgets_values=[text])])))
+    saved = node(2, "SaveImage", widgets_values=["%Deep.text%"])
+    api = convert(document([node(1, "CLIPTextEncode", title="Deep", widgets_values=[deep]), saved]))
+    assert api["1"]["inputs"]["text"]["__value__"] is deep
+    assert api["2"]["inputs"]["filename_prefix"] == "%Deep.text%"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "says"),
+    [
+        ("CLIPTextEncode", "{" * 100_000, "inside each other"),
+        ("CLIPTextEncode", "{a|b}" * 1_000_001, "more than 5000000 characters"),
+        ("SaveImage", "%Long.text%" * 100, "too long"),
+    ],
+)
+def test_texts_without_end_are_refused_at_once(kind: str, value: str, says: str) -> None:
+    long = node(2, "CLIPTextEncode", title="Long", mode=2, widgets_values=["x" * 10_000])
+    assert says in str(refusal(document([node(1, kind, widgets_values=[value]), long])))
+
+
+def test_prefixes_without_end_take_no_time() -> None:
+    host = node(1, "sub", properties={"proxyWidgets": [["1", "1:" * 100_000 + "x"]]})
+    started = time.monotonic()
+    assert convert(document([host], subgraphs=[{"id": "sub", "nodes": []}])) == {}
+    assert time.monotonic() - started < 5
+
+
+def test_inputs_that_multiply_are_refused() -> None:
+    boundary = [{"name": f"in{number}", "type": "INT"} for number in range(2_000)]
+    hosts = [node(number, "sub") for number in range(1_000)]
+    many = document(hosts, subgraphs=[{"id": "sub", "nodes": [], "inputs": boundary}])
+    assert "inputs together" in str(refusal(many))
