@@ -55,8 +55,11 @@ def _follow(node: SavedNode, renamed: Mapping[str, str]) -> None:
     """Let the list of promoted widgets of a subgraph's node name the new ids."""
     entries = node.properties.get("proxyWidgets")
     if isinstance(entries, list):
-        renamed_entries = [
-            [renamed.get(str(entry[0]), str(entry[0])), *entry[1:]] if isinstance(entry, list) and entry else entry
-            for entry in entries
-        ]
-        node.properties = {**node.properties, "proxyWidgets": renamed_entries}
+        followed = [_renamed_entry(entry, renamed) for entry in entries]
+        node.properties = {**node.properties, "proxyWidgets": followed}
+
+
+def _renamed_entry(entry: object, renamed: Mapping[str, str]) -> object:
+    if isinstance(entry, list) and entry and isinstance(entry[0], str):
+        return [renamed.get(entry[0], entry[0]), *entry[1:]]
+    return entry

@@ -25,7 +25,7 @@ from comfypod.errors import InvalidJobInput
 from comfypod.schema.limits import find_excess
 from comfypod.schema.wire import json_safe
 
-LONGEST_NAME_BYTES = 180
+LONGEST_NAME_BYTES = 150
 """Of one part of a file's name: file systems allow 255 bytes, and the worker puts the job's name before it."""
 LONGEST_ADDRESS = 8000
 MOST_PROBLEMS = 20

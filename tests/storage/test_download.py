@@ -26,7 +26,8 @@ from cryptography.x509.oid import NameOID
 from comfypod.deadline import Deadline
 from comfypod.errors import DeadlineExceeded, DownloadFailed, DownloadInterrupted
 from comfypod.storage.addresses import AddressPolicy
-from comfypod.storage.download import BLOCK_BYTES, ByteBudget, Downloaded, Downloader, _PartialFile
+from comfypod.storage.download import ByteBudget, Downloaded, Downloader
+from comfypod.storage.partial_file import BLOCK_BYTES, PartialFile
 from comfypod.storage.safe_http import RemoteFile, SafeHTTP
 from tests.storage.download_server import SEND_BYTES, ChangingResolver, DownloadServer, ServedFile, pattern, raw_server
 
@@ -695,7 +696,7 @@ async def test_a_link_in_the_way_is_not_followed(
 
 def test_what_was_on_its_way_when_the_content_was_forgotten_is_not_written(target: Path, http: SafeHTTP) -> None:
     """A thread cannot be cancelled: its block may come after the file was begun anew, or closed."""
-    partial = _PartialFile(target, RemoteFile(http, "http://127.0.0.1/"), keep=False)
+    partial = PartialFile(target, RemoteFile(http, "http://127.0.0.1/"), keep=False)
     partial.open(None)
     stale = partial.epoch
     partial.truncate()

@@ -1,0 +1,134 @@
+"""Every way in which comfypod fails, as one tree.
+
+Each class has a stable ``code`` and says whether the same request may succeed later (``retryable``). The fields hold
+the facts; the sentence a person reads is made from them in ``__str__`` and nowhere else::
+
+    ComfyPodError
+    ├─ ConfigurationError      configuration         the operator acts
+    ├─ InputError
+    │  ├─ InvalidJobInput      invalid_job_input     the caller acts
+    │  ├─ InvalidWorkflow      invalid_workflow
+    │  └─ InputFetchFailed     input_fetch_failed    blocked, too large, not there, not what its name says
+    │     └─ InputSourceUnavailable                  retryable: the source did not answer
+    ├─ ComfyUIError
+    │  ├─ ComfyUIUnavailable   comfyui_unavailable   retryable
+    │  │  └─ ComfyUIUnresponsive                     it is alive, and busy or stuck
+    │  ├─ PromptRejected       prompt_rejected
+    │  ├─ PromptFailed         prompt_failed
+    │  │  └─ OutOfMemory       out_of_memory         retryable, on a larger GPU
+    │  ├─ PromptStalled        prompt_stalled        retryable
+    │  ├─ PromptInterrupted    prompt_interrupted
+    │  └─ PromptLost           prompt_lost           retryable
+    ├─ DeadlineExceeded        deadline_exceeded
+    ├─ DownloadFailed          download_failed       what storage says; callers hear it as one of the next two
+    │  └─ DownloadInterrupted                        retryable
+    ├─ ModelFetchFailed        model_fetch_failed    the operator acts
+    │  └─ ModelSourceUnavailable                     retryable
+    ├─ DiskFailed              disk_failed           retryable: the worker's own disk
+    ├─ DeliveryError
+    │  ├─ NoOutput             no_output
+    │  ├─ OutputTooLarge       output_too_large      the operator acts
+    │  ├─ OutputVanished       output_vanished       retryable
+    │  ├─ UploadFailed         upload_failed         retryable
+    │  │  └─ UploadRefused                           not retryable
+    │  └─ SavingFailed         saving_failed         the client's disk
+    ├─ CloudError
+    │  ├─ AuthenticationFailed, EndpointNotFound, RequestRefused, JobNotFound
+    │  ├─ CloudUnavailable                           retryable
+    │  └─ JobFailed, JobCancelled, JobTimedOut
+    └─ ProtocolViolation       protocol_violation    a server said what its protocol does not allow
+
+A class exists only if somebody catches it, or if its code or ``retryable`` differs from its parent's.
+"""
+
+from comfypod.errors.base import (
+    ComfyPodError,
+    ConfigurationError,
+    DeadlineExceeded,
+    ProtocolViolation,
+)
+from comfypod.errors.cloud import (
+    AuthenticationFailed,
+    CloudError,
+    CloudUnavailable,
+    EndpointNotFound,
+    JobCancelled,
+    JobFailed,
+    JobNotFound,
+    JobTimedOut,
+    RequestRefused,
+)
+from comfypod.errors.comfyui import (
+    ComfyUIError,
+    ComfyUIUnavailable,
+    ComfyUIUnresponsive,
+    OutOfMemory,
+    PromptFailed,
+    PromptInterrupted,
+    PromptLost,
+    PromptRejected,
+    PromptStalled,
+)
+from comfypod.errors.inputs import (
+    InputError,
+    InputFetchFailed,
+    InputSourceUnavailable,
+    InvalidJobInput,
+    InvalidWorkflow,
+)
+from comfypod.errors.transfers import (
+    DeliveryError,
+    DiskFailed,
+    DownloadFailed,
+    DownloadInterrupted,
+    ModelFetchFailed,
+    ModelSourceUnavailable,
+    NoOutput,
+    OutputTooLarge,
+    OutputVanished,
+    SavingFailed,
+    UploadFailed,
+    UploadRefused,
+)
+
+__all__ = [
+    "AuthenticationFailed",
+    "CloudError",
+    "CloudUnavailable",
+    "ComfyPodError",
+    "ComfyUIError",
+    "ComfyUIUnavailable",
+    "ComfyUIUnresponsive",
+    "ConfigurationError",
+    "DeadlineExceeded",
+    "DeliveryError",
+    "DiskFailed",
+    "DownloadFailed",
+    "DownloadInterrupted",
+    "EndpointNotFound",
+    "InputError",
+    "InputFetchFailed",
+    "InputSourceUnavailable",
+    "InvalidJobInput",
+    "InvalidWorkflow",
+    "JobCancelled",
+    "JobFailed",
+    "JobNotFound",
+    "JobTimedOut",
+    "ModelFetchFailed",
+    "ModelSourceUnavailable",
+    "NoOutput",
+    "OutOfMemory",
+    "OutputTooLarge",
+    "OutputVanished",
+    "PromptFailed",
+    "PromptInterrupted",
+    "PromptLost",
+    "PromptRejected",
+    "PromptStalled",
+    "ProtocolViolation",
+    "RequestRefused",
+    "SavingFailed",
+    "UploadFailed",
+    "UploadRefused",
+]
