@@ -39,6 +39,9 @@ COPY ComfyUI /app/ComfyUI/
 COPY workflows /app/workflows/
 COPY comfypod /app/comfypod/
 COPY rp_handler.py start.sh models.toml test_input.json /app/
+COPY custom_nodes/nodes.toml /app/custom_nodes/
+# What models.toml wants at build; nothing, unless it says so. Tokens come as build secrets: docs/how-to/bring-models.md.
+RUN python -m comfypod models fetch --when build --directory /comfyui/models
 
 # Set here, so that a worker in production never falls back to the built-in engine.
 ENV COMFYUI_COMMAND="/venv/bin/python /comfyui/main.py --disable-auto-launch --extra-model-paths-config /app/ComfyUI/extra_model_paths.yaml"
