@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -49,7 +50,9 @@ class JobRun:
             async with self._state.deadline.enforce("prepare"):
                 surroundings = await self._facilities.surroundings.of(comfyui.http)
                 if workflow is None:
-                    workflow = convert_workflow(self._request, surroundings.catalogue, self._state.draw_seed)
+                    # In a thread: of a document that means harm it takes seconds.
+                    draw = self._state.draw_seed
+                    workflow = await asyncio.to_thread(convert_workflow, self._request, surroundings.catalogue, draw)
                     self._tracker.replace_workflow(workflow)
                 findings = await self._check(stack, comfyui, workflow, surroundings)
                 stack.enter_context(self._facilities.sweeper.job(surroundings.local if comfyui.is_own else None))

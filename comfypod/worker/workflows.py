@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from comfypod.comfyui.catalogue import Catalogue
-from comfypod.comfyui.ui_format import convert_ui_workflow, is_ui_format
+from comfypod.comfyui.ui_format.conversion import convert_ui_workflow, is_ui_format
 from comfypod.errors import InvalidWorkflow
 from comfypod.schema.job import JobInput
 from comfypod.schema.template import DEFAULT_TEMPLATE, load_template

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from comfypod.comfyui.ui_format import convert_ui_workflow, is_ui_format
+from comfypod.comfyui.ui_format.conversion import convert_ui_workflow, is_ui_format
 from comfypod.errors import InvalidWorkflow
 from comfypod.schema.workflow import EXPORT_HINT, Workflow
 

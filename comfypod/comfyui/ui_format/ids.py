@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from comfypod.comfyui.ui_document import Document, SavedGraph, SavedNode
+from comfypod.comfyui.ui_format.document import Document, SavedGraph, SavedNode
 
 
 def make_ids_unique(document: Document) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comfypod.comfyui.ui_inputs import DYNAMIC_COMBO, InputSpec
+from comfypod.comfyui.ui_format.inputs import DYNAMIC_COMBO, InputSpec
 from comfypod.schema.wire import as_object
 
 _SEED_NAMES = frozenset({"seed", "noise_seed"})

@@ -17,17 +17,17 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
-from comfypod.comfyui.ui_document import read_document, refusal
-from comfypod.comfyui.ui_graph import OpenDocument, Opener, UiGraph, subgraphs_in_order
-from comfypod.comfyui.ui_ids import make_ids_unique
-from comfypod.comfyui.ui_links import LinkResolver, Output, Scope, Value, nodes_in_order, open_scopes
-from comfypod.comfyui.ui_names import Names
-from comfypod.comfyui.ui_nodes import UiNode
-from comfypod.comfyui.ui_primitives import hand_on_primitives
-from comfypod.comfyui.ui_promotion import promote_listed_widgets
-from comfypod.comfyui.ui_text import SAVING_CLASSES, Choose, choose_alternatives
-from comfypod.comfyui.ui_virtual import GROUP_NODE, GROUP_NODE_PREFIXES, REFUSED, UNKNOWN, UNREAD
-from comfypod.comfyui.ui_widgets import UNSET
+from comfypod.comfyui.ui_format.document import read_document, refusal
+from comfypod.comfyui.ui_format.graph import OpenDocument, Opener, UiGraph, subgraphs_in_order
+from comfypod.comfyui.ui_format.ids import make_ids_unique
+from comfypod.comfyui.ui_format.links import LinkResolver, Output, Scope, Value, nodes_in_order, open_scopes
+from comfypod.comfyui.ui_format.names import Names
+from comfypod.comfyui.ui_format.nodes import UiNode
+from comfypod.comfyui.ui_format.primitives import hand_on_primitives
+from comfypod.comfyui.ui_format.promotion import promote_listed_widgets
+from comfypod.comfyui.ui_format.text import SAVING_CLASSES, Choose, choose_alternatives
+from comfypod.comfyui.ui_format.virtual import GROUP_NODE, GROUP_NODE_PREFIXES, REFUSED, UNKNOWN, UNREAD
+from comfypod.comfyui.ui_format.widgets import UNSET
 from comfypod.errors import InvalidWorkflow
 
 _MAXIMUM_CHARACTERS = 5_000_000

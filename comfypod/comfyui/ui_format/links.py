@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from comfypod.comfyui.ui_document import (
+from comfypod.comfyui.ui_format.document import (
     BYPASSED,
     MAXIMUM_NODES,
     MUTED,
@@ -19,9 +19,9 @@ from comfypod.comfyui.ui_document import (
     Slot,
     refusal,
 )
-from comfypod.comfyui.ui_graph import OpenDocument, UiGraph, check_inputs
-from comfypod.comfyui.ui_nodes import UiNode
-from comfypod.comfyui.ui_virtual import GET_NODE, PASSES_THROUGH, SET_NODE
+from comfypod.comfyui.ui_format.graph import OpenDocument, UiGraph, check_inputs
+from comfypod.comfyui.ui_format.nodes import UiNode
+from comfypod.comfyui.ui_format.virtual import GET_NODE, PASSES_THROUGH, SET_NODE
 from comfypod.errors import InvalidWorkflow
 from comfypod.schema.wire import as_list
 

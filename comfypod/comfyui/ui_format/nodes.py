@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from comfypod.comfyui.ui_builder import NodeBuilder
-from comfypod.comfyui.ui_document import BYPASSED, MUTED, SavedNode, Slot
-from comfypod.comfyui.ui_inputs import NodeClass
-from comfypod.comfyui.ui_widgets import UNSET, Widget
+from comfypod.comfyui.ui_format.builder import NodeBuilder
+from comfypod.comfyui.ui_format.document import BYPASSED, MUTED, SavedNode, Slot
+from comfypod.comfyui.ui_format.inputs import NodeClass
+from comfypod.comfyui.ui_format.widgets import UNSET, Widget
 
 
 @dataclass(slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from comfypod.comfyui.ui_links import Scope, nodes_in_order
-from comfypod.comfyui.ui_nodes import UiNode
-from comfypod.comfyui.ui_text import replace_names
+from comfypod.comfyui.ui_format.links import Scope, nodes_in_order
+from comfypod.comfyui.ui_format.nodes import UiNode
+from comfypod.comfyui.ui_format.text import replace_names
 
 
 class Names:

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comfypod.comfyui.ui_document import MAXIMUM_SLOTS, SUBGRAPH_INPUTS, BoundarySlot, Link, Slot
-from comfypod.comfyui.ui_graph import MAXIMUM_DEPTH, OpenDocument, UiGraph
-from comfypod.comfyui.ui_nodes import UiNode
-from comfypod.comfyui.ui_virtual import PRIMITIVE
+from comfypod.comfyui.ui_format.document import MAXIMUM_SLOTS, SUBGRAPH_INPUTS, BoundarySlot, Link, Slot
+from comfypod.comfyui.ui_format.graph import MAXIMUM_DEPTH, OpenDocument, UiGraph
+from comfypod.comfyui.ui_format.nodes import UiNode
+from comfypod.comfyui.ui_format.virtual import PRIMITIVE
 from comfypod.errors import InvalidWorkflow
 from comfypod.schema.wire import as_list
 

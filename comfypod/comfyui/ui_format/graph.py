@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from comfypod.comfyui.ui_document import (
+from comfypod.comfyui.ui_format.document import (
     SUBGRAPH_INPUTS,
     SUBGRAPH_OUTPUTS,
     BoundarySlot,
@@ -21,9 +21,9 @@ from comfypod.comfyui.ui_document import (
     SavedNode,
     Slot,
 )
-from comfypod.comfyui.ui_inputs import NodeClass, read_class
-from comfypod.comfyui.ui_nodes import UiNode, open_node, open_saved
-from comfypod.comfyui.ui_virtual import VIRTUAL
+from comfypod.comfyui.ui_format.inputs import NodeClass, read_class
+from comfypod.comfyui.ui_format.nodes import UiNode, open_node, open_saved
+from comfypod.comfyui.ui_format.virtual import VIRTUAL
 from comfypod.errors import InvalidWorkflow
 from comfypod.schema.wire import as_list, as_object
 from comfypod.schema.workflow import EXPORT_HINT

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from comfypod.comfyui.ui_document import slot_type
+from comfypod.comfyui.ui_format.document import slot_type
 from comfypod.schema.wire import as_list, as_object
 
 AUTOGROW, DYNAMIC_COMBO, MATCH_TYPE = "COMFY_AUTOGROW_V3", "COMFY_DYNAMICCOMBO_V3", "COMFY_MATCHTYPE_V3"

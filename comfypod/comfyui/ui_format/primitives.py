@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfypod.comfyui.ui_graph import OpenDocument, UiGraph
-from comfypod.comfyui.ui_names import Names
-from comfypod.comfyui.ui_nodes import UiNode
-from comfypod.comfyui.ui_virtual import PRIMITIVE
+from comfypod.comfyui.ui_format.graph import OpenDocument, UiGraph
+from comfypod.comfyui.ui_format.names import Names
+from comfypod.comfyui.ui_format.nodes import UiNode
+from comfypod.comfyui.ui_format.virtual import PRIMITIVE
 from comfypod.schema.wire import as_list
 
 

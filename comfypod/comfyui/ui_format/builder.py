@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from comfypod.comfyui.ui_document import Slot, slot_type
-from comfypod.comfyui.ui_inputs import AUTOGROW, MATCH_TYPE, InputSpec, read_specs
-from comfypod.comfyui.ui_widgets import Widget, is_widget, make_widgets
+from comfypod.comfyui.ui_format.document import Slot, slot_type
+from comfypod.comfyui.ui_format.inputs import AUTOGROW, MATCH_TYPE, InputSpec, read_specs
+from comfypod.comfyui.ui_format.widgets import Widget, is_widget, make_widgets
 from comfypod.schema.wire import as_list, as_object
 
 _MAXIMUM_AUTOGROW = 1_000

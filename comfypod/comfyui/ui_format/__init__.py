@@ -1,0 +1,1 @@
+"""What ComfyUI's page saves, made into what its server runs. Pure."""
