@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock, Thread, current_thread
 from weakref import WeakSet
 
 KILL_SECONDS = 5.0
+LAST_LINES_SECONDS = 0.5
 GUARD_GRACE_SECONDS = 2
 """How long a group whose parent is gone may take to end by itself."""
 
@@ -58,6 +59,7 @@ class Child:
         except OSError:
             self.process.kill()
             raise
+        self._drained = False
         self._reader = Thread(target=self._read, name=f"output of {command[0]}", daemon=True)
         self._reader.start()
 
@@ -74,8 +76,12 @@ class Child:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; negative: the signal that ended it."""
-        return self.process.poll()
+        """None while it runs; negative: the signal that ended it. Its last lines have been read by then."""
+        exit_code = self.process.poll()
+        if exit_code is not None and not self._drained and current_thread() is not self._reader:
+            self._reader.join(LAST_LINES_SECONDS)  # what it started may hold its output open
+            self._drained = True
+        return exit_code
 
     def stop(self, grace_seconds: float) -> None:
         """SIGTERM; SIGKILL to its whole group when the grace is over, or for what it left running.

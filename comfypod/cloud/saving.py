@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -31,15 +31,19 @@ def save_artifacts(output: Mapping[str, Any], folder: Path) -> list[Path]:
         CloudUnavailable: the bucket does not hand one over; those before it are there.
         SavingFailed: a file cannot be written; those before it are there.
     """
-    artifacts = [*(output.get("images") or ()), *(output.get("files") or ())]
-    return [_save(artifact, folder) for artifact in artifacts]
+    paths: list[Path] = []
+    for artifact in [*(output.get("images") or ()), *(output.get("files") or ())]:
+        if not isinstance(artifact, dict):
+            raise ProtocolViolation("The worker", f"an artifact that is no object: {artifact!r:.100}")
+        paths.append(_save(artifact, folder, paths))
+    return paths
 
 
-def _save(artifact: Mapping[str, Any], folder: Path) -> Path:
+def _save(artifact: Mapping[str, Any], folder: Path, taken: Sequence[Path]) -> Path:
     name = str(artifact.get("filename", ""))
     if artifact.get("type") == "path":
         return Path(str(artifact.get("data")))
-    path = folder / _harmless(f"{artifact.get('subfolder') or ''}/{name}")
+    path = _free(folder / _harmless(f"{artifact.get('subfolder') or ''}/{name}"), taken)
     partial = path.with_name(f".{path.name}.partial")
     digest = hashlib.sha256()
     try:
@@ -48,7 +52,7 @@ def _save(artifact: Mapping[str, Any], folder: Path) -> Path:
             for block in _blocks(artifact, name):
                 digest.update(block)
                 file.write(block)
-        if artifact.get("sha256") not in {None, digest.hexdigest()}:
+        if artifact.get("sha256") not in (None, digest.hexdigest()):
             raise ProtocolViolation("The worker", f"artifact {name!r} that does not match its sha256")
         partial.replace(path)
     except OSError as error:
@@ -57,6 +61,15 @@ def _save(artifact: Mapping[str, Any], folder: Path) -> Path:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
     return path
+
+
+def _free(path: Path, taken: Sequence[Path]) -> Path:
+    """The path, or one beside it with a number: nodes may save under the same name."""
+    number, free = 1, path
+    while free in taken:
+        number += 1
+        free = path.with_name(f"{path.stem} ({number}){path.suffix}")
+    return free
 
 
 def _blocks(artifact: Mapping[str, Any], name: str) -> Iterator[bytes]:

@@ -23,7 +23,6 @@ class NodeInput:
     """
 
     name: str
-    required: bool
     choices: tuple[Any, ...] | None
     is_upload: bool
 
@@ -52,7 +51,7 @@ class Catalogue:
         """The inputs of a class by name; hidden ones are left out."""
         groups = as_object(as_object(self.object_info.get(class_type)).get("input"))
         return {
-            name: _node_input(name, group == "required", config)
+            name: _node_input(name, config)
             for group in ("required", "optional")
             for name, config in as_object(groups.get(group)).items()
         }
@@ -88,13 +87,13 @@ def _stem(value: Any) -> str:  # noqa: ANN401
     return stem if point and suffix.isalpha() else stem + point + suffix
 
 
-def _node_input(name: str, required: bool, config: Any) -> NodeInput:  # noqa: ANN401 (foreign JSON)
+def _node_input(name: str, config: Any) -> NodeInput:  # noqa: ANN401 (foreign JSON)
     """From ``[[choices], options]``, ``["COMBO", {"options": …}]`` or ``["TYPE", options]``."""
     kind, options, *_ = [*as_list(config), None, None]
     options = as_object(options)
     choices = kind if isinstance(kind, list) else options.get("options") if kind == "COMBO" else None
     is_upload = any(options.get(flag) for flag in _UPLOAD_FLAGS)
-    return NodeInput(name, required, tuple(choices) if isinstance(choices, list) else None, is_upload)
+    return NodeInput(name, tuple(choices) if isinstance(choices, list) else None, is_upload)
 
 
 def linked_node(value: Any) -> str | None:  # noqa: ANN401 (foreign JSON)

@@ -57,6 +57,9 @@ _CHECK_THEMSELVES = frozenset(
 )
 """Core classes with a ``VALIDATE_INPUTS`` for a list that has no upload button (0.3.64 to 0.33)."""
 
+MOST_TOLD = 20
+"""Finding names that resemble one takes a while; nobody reads more of it."""
+
 Explain = Callable[[str], str | None]
 """A clause that says where a class that is not here should come from; None where nothing is known."""
 
@@ -98,16 +101,16 @@ def check_workflow(workflow: Workflow, catalogue: Catalogue, explain: Explain) -
 
     ComfyUI wants every class to exist, and checks the values of the nodes that it would run.
     """
-    unknown = [
-        _unknown_class(node_id, workflow, catalogue, explain)
-        for node_id, node in workflow.nodes.items()
-        if node["class_type"] not in catalogue
-    ]
+    unknown = [node_id for node_id, node in workflow.nodes.items() if node["class_type"] not in catalogue]
+    told = [_unknown_class(node_id, workflow, catalogue, explain) for node_id in unknown[:MOST_TOLD]]
+    if len(unknown) > MOST_TOLD:
+        told.append(f"{len(unknown) - MOST_TOLD} more nodes are of classes that this ComfyUI does not have")
     wanted = set(reachable(workflow.nodes, catalogue))
-    missing = [
-        item for node_id in workflow.nodes if node_id in wanted for item in _missing(node_id, workflow, catalogue)
-    ]
-    return Findings(unknown, missing)
+    missing: list[MissingChoice] = []
+    for node_id in workflow.nodes:
+        if node_id in wanted:
+            missing += _missing(node_id, workflow, catalogue, with_advice=len(missing) < MOST_TOLD)
+    return Findings(told, missing)
 
 
 def _unknown_class(node_id: str, workflow: Workflow, catalogue: Catalogue, explain: Explain) -> str:
@@ -118,10 +121,10 @@ def _unknown_class(node_id: str, workflow: Workflow, catalogue: Catalogue, expla
         advice = f"did you mean {' or '.join(near)}?"
     else:
         advice = "install the custom node pack that it belongs to"
-    return f"node {node_id}: this ComfyUI has no node class {shortened(class_type)!r}; {advice}"
+    return f"node {shortened(node_id)}: this ComfyUI has no node class {shortened(class_type)!r}; {advice}"
 
 
-def _missing(node_id: str, workflow: Workflow, catalogue: Catalogue) -> Iterator[MissingChoice]:
+def _missing(node_id: str, workflow: Workflow, catalogue: Catalogue, *, with_advice: bool) -> Iterator[MissingChoice]:
     class_type = str(workflow.class_type(node_id))
     values = workflow.nodes[node_id]["inputs"]
     for name, item in catalogue.inputs(class_type).items():
@@ -129,12 +132,21 @@ def _missing(node_id: str, workflow: Workflow, catalogue: Catalogue) -> Iterator
         if item.choices is None or item.is_upload or value is None or linked_node(value) or value in item.choices:
             continue
         if isinstance(value, str):
-            yield _missing_choice(node_id, class_type, item, value, catalogue)
+            advised_by = catalogue if with_advice else None
+            yield _missing_choice((node_id, class_type), item, value, catalogue.is_core(class_type), advised_by)
 
 
-def _missing_choice(node_id: str, class_type: str, item: NodeInput, value: str, catalogue: Catalogue) -> MissingChoice:
+def _missing_choice(
+    node: tuple[str, str],
+    item: NodeInput,
+    value: str,
+    is_core: bool,
+    advised_by: Catalogue | None,
+) -> MissingChoice:
+    node_id, class_type = node
     folder = _MODEL_FOLDERS.get(f"{class_type}.{item.name}") or _MODEL_FOLDERS.get(item.name)
     is_model = PurePosixPath(value).suffix.lower() in MODEL_SUFFIXES
+    known = _advice(item, value, folder, is_model, advised_by) if advised_by else f"{shortened(value)!r} is not there"
     return MissingChoice(
         node_id=node_id,
         class_type=class_type,
@@ -142,8 +154,8 @@ def _missing_choice(node_id: str, class_type: str, item: NodeInput, value: str, 
         value=value,
         folder=folder if is_model else None,
         is_model=is_model,
-        is_certain=catalogue.is_core(class_type) and class_type not in _CHECK_THEMSELVES,
-        sentence=f"node {node_id} ({class_type}): {item.name} {_advice(item, value, folder, is_model, catalogue)}",
+        is_certain=is_core and class_type not in _CHECK_THEMSELVES,
+        sentence=f"node {shortened(node_id)} ({class_type}): {item.name} {known}",
     )
 
 

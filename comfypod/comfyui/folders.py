@@ -6,15 +6,18 @@ believed only after a file written on one side has been read on the other.
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from comfypod.comfyui.http import ComfyUIHTTP
 from comfypod.comfyui.outputs import OutputFile
-from comfypod.errors import ComfyPodError, ProtocolViolation
+from comfypod.errors import DiskFailed, ProtocolViolation
 from comfypod.logs import event
 from comfypod.schema.wire import as_list, as_object
 
@@ -37,17 +40,20 @@ class LocalFolders:
             ProtocolViolation: its name leads out of its folder, or the folder is unknown.
         """
         folder = {"output": self.output, "temp": self.temp, "input": self.input}.get(file.type)
-        path = folder / file.subfolder / file.filename if folder else None
-        if folder is None or path is None or not path.resolve().is_relative_to(folder.resolve()):
-            raise ProtocolViolation("ComfyUI", f"an output file {file.subfolder}/{file.filename} of type {file.type}")
-        return path
+        if folder is not None:
+            # Links are followed wherever they lead, as ComfyUI does: operators make them, workflows cannot.
+            root, path = (os.path.abspath(item) for item in (folder, folder / file.subfolder / file.filename))  # noqa: PTH100
+            if path.startswith(root + os.sep):
+                return Path(path)
+        raise ProtocolViolation("ComfyUI", f"an output file {file.subfolder}/{file.filename} of type {file.type}")
 
 
 async def find_local_folders(http: ComfyUIHTTP) -> LocalFolders | None:
     """ComfyUI's folders, or None if this machine does not see them.
 
     Raises:
-        ComfyUIUnavailable: it does not answer.
+        ComfyUIUnavailable: it does not answer, so nothing is known.
+        DiskFailed: the disk is full, so nothing can be found out.
     """
     system = as_object((await http.system_stats()).get("system"))
     models = _model_folders(await http.folder_paths())
@@ -104,15 +110,17 @@ async def _are_the_same(http: ComfyUIHTTP, folders: LocalFolders) -> bool:
             if kind == "temp":
                 folder.mkdir(exist_ok=True)  # ComfyUI makes it when it is needed
             probe.write_bytes(content)
-        except OSError:
-            return False
-        try:
             seen = await http.read_all(OutputFile("", 0, probe.name, "", kind))
-        except ComfyPodError as error:
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise DiskFailed(f"a file in {folder}", os.strerror(error.errno)) from error
+            return False
+        except ProtocolViolation as error:  # it has no such file
             event("comfyui_folder_not_shared", folder=folder, cause=error)
             return False
         finally:
-            probe.unlink(missing_ok=True)
+            with suppress(OSError):
+                probe.unlink(missing_ok=True)
         if seen != content:
             return False
     return True

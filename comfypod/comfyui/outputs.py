@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from comfypod.schema.output import TextOutput
@@ -44,11 +44,17 @@ def collect_outputs(
     for node_id, shown in visible:
         for key, value in _shown_values(shown):
             if isinstance(value, dict) and "filename" in value and "type" in value:
-                index = sum(file.node_id == node_id for file in files)
-                files.append(_output_file(node_id, index, value))
+                _add(files, _output_file(node_id, 0, value))
             elif key != "animated":  # a flag beside the files of SaveAnimatedWEBP, SaveVideo …
                 texts.append(TextOutput(node_id, key, value))
     return PromptResult(files, texts, node_errors or {})
+
+
+def _add(files: list[OutputFile], file: OutputFile) -> None:
+    """Add a file of a node, which may tell of it under several keys, with the number that it has among the node's."""
+    mine = [other for other in files if other.node_id == file.node_id]
+    if all(replace(other, index=0) != file for other in mine):
+        files.append(replace(file, index=len(mine)))
 
 
 def _visible_id(node_id: str, meta: Mapping[str, Any]) -> str:

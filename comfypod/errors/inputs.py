@@ -37,7 +37,7 @@ class InvalidWorkflow(ErrorWithFields, InputError):
 
     def __str__(self) -> str:
         if self.node_id is not None:
-            return f"Node {self.node_id}: {self.problem}"
+            return f"Node {self.node_id[:100]}: {self.problem}"
         more = f" (and {len(self.problems) - 3} more)" if len(self.problems) > 3 else ""
         return f"{self.problem}: {'; '.join(self.problems[:3])}{more}" if self.problems else self.problem
 

@@ -23,11 +23,12 @@ from pydantic import (
 
 from comfypod.errors import InvalidJobInput
 from comfypod.schema.limits import find_excess
-from comfypod.schema.wire import json_safe
+from comfypod.schema.wire import json_safe, shortened
 
 LONGEST_NAME_BYTES = 150
 """Of one part of a file's name: file systems allow 255 bytes, and the worker puts the job's name before it."""
 LONGEST_ADDRESS = 8000
+MOST_FILES = 1000
 MOST_PROBLEMS = 20
 """So many are told of what may be wrong a million times."""
 
@@ -60,7 +61,7 @@ class InputFile(_Document):
     @classmethod
     def _plain_name(cls, name: str) -> str:
         parts = name.replace("\\", "/").split("/")
-        if any(part.strip() in ("", ".", "..") for part in parts) or not name.isprintable():
+        if any(part.strip() in ("", ".", "..") for part in parts) or not name.isprintable() or '"' in name:
             msg = "must be a plain relative file name"
             raise ValueError(msg)
         if any(len(part.encode()) > LONGEST_NAME_BYTES for part in parts):
@@ -101,13 +102,6 @@ class OutputSelection(_Document):
     quality: int | None = Field(None, ge=1, le=100)
     metadata: bool = True
 
-    @model_validator(mode="after")
-    def _quality_of_what(self) -> Self:
-        if self.quality is not None and self.format not in {"jpeg", "webp"}:
-            msg = 'quality counts for the formats "jpeg" and "webp" only'
-            raise ValueError(msg)
-        return self
-
 
 class ProgressOptions(_Document):
     """What progress updates carry besides numbers."""
@@ -121,7 +115,9 @@ class JobInput(_Document):
     workflow: dict[str, Any] | str | None = None
     prompt: str | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
-    files: list[InputFile] = Field(default_factory=list, validation_alias=AliasChoices("files", "images"))
+    files: list[InputFile] = Field(
+        default_factory=list, max_length=MOST_FILES, validation_alias=AliasChoices("files", "images")
+    )
     outputs: OutputSelection = Field(default_factory=OutputSelection)
     delivery: Literal["auto", "inline", "bucket", "path"] = "auto"
     timeout_seconds: float | None = Field(None, gt=0, strict=False)
@@ -141,22 +137,23 @@ class JobInput(_Document):
         document = _document(value)
         if excess := list(itertools.islice(find_excess(document), MOST_PROBLEMS)):
             raise InvalidJobInput(excess)
-        document = json_safe(document)  # halves of surrogate pairs, as cut texts have them, become question marks
+        # Halves of surrogate pairs, as cut texts have them, become question marks; null is the same as nothing.
+        document = {name: item for name, item in json_safe(document).items() if item is not None}
         problems = list(_conflicts(document))
         if isinstance(document.get("prompt"), dict):  # ComfyUI's own word for a workflow
-            document = {**document, "workflow": document["prompt"], "prompt": None}
+            document = {"workflow": document.pop("prompt"), **document}
         try:
             request = cls.model_validate(document)
             problems += _collisions(request.files)
         except ValidationError as error:
             problems += map(_sentence, error.errors(include_url=False))
         if problems:
-            raise InvalidJobInput(problems)
+            raise InvalidJobInput([shortened(problem, 500) for problem in problems[:MOST_PROBLEMS]])
         return request
 
     def warnings(self) -> list[str]:
-        """A sentence for every field that is unknown and so changed nothing."""
-        return list(_unknown_fields(self, ""))
+        """A sentence for every field that is unknown and so changed nothing; the first ones of very many."""
+        return list(itertools.islice(_unknown_fields(self, ""), MOST_PROBLEMS))
 
 
 def _document(value: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -175,7 +172,9 @@ def _conflicts(document: dict[str, Any]) -> Iterator[str]:
     workflow, prompt = document.get("workflow"), document.get("prompt")
     if workflow is None and prompt is None:
         yield "input: send a workflow (API format, or a template's name) or a prompt"
-    if isinstance(workflow, dict) and prompt is not None:
+    if isinstance(prompt, dict) and workflow is not None:
+        yield "prompt: is a workflow, and there is one in workflow already; send one of them"
+    elif isinstance(workflow, dict) and prompt is not None:
         yield "prompt: belongs to a template; with a workflow of your own use parameters, such as {'6.text': …}"
     for name, alias in (("files", "images"), ("comfy_org_api_key", "api_key_comfy_org")):
         if name in document and alias in document:
@@ -185,11 +184,14 @@ def _conflicts(document: dict[str, Any]) -> Iterator[str]:
 def _collisions(files: Sequence[InputFile]) -> Iterator[str]:
     """Names that cannot stand side by side in one folder."""
     paths = [file.path for file in files]
+    folders = {folder for path in paths for folder in path.parents}
+    seen: set[PurePosixPath] = set()
     for index, path in enumerate(paths):
-        if path in paths[:index]:
+        if path in seen:
             yield f"files[{index}].name: {str(path)!r} is there twice"
-        elif any(path in other.parents for other in paths):
+        elif path in folders:
             yield f"files[{index}].name: {str(path)!r} is also the folder of another file"
+        seen.add(path)
 
 
 def _sentence(item: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
@@ -206,9 +208,9 @@ def _sentence(item: Any) -> str:  # noqa: ANN401 (pydantic's ErrorDetails)
 def _unknown_fields(document: _Document, path: str) -> Iterator[str]:
     known = type(document).model_fields
     for name in document.model_extra or {}:
-        near = difflib.get_close_matches(name, known, n=1)
+        near = difflib.get_close_matches(shortened(name), known, n=1)
         hint = f"; did you mean {path}{near[0]}?" if near else ""
-        yield f"{path}{name}: unknown field, ignored{hint}"
+        yield f"{path}{shortened(name)}: unknown field, ignored{hint}"
     for name in known:
         value = getattr(document, name)
         for index, item in enumerate(value if isinstance(value, list) else [value]):

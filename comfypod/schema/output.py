@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from comfypod.errors import ComfyPodError, DeadlineExceeded
 from comfypod.schema.artifact import Artifact
-from comfypod.schema.wire import json_safe
+from comfypod.schema.wire import json_safe, shortened
+
+LONGEST_SENTENCE = 4000
+MOST_WARNINGS = 100
+LARGEST_DETAIL_BYTES = 500_000
+"""RunPod drops an answer of 10 MB and more without a word, also that of a job that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,8 @@ class Account:
     def to_json(self) -> dict[str, Any]:
         """``timings``, ``warnings``, and ``seeds`` if any were drawn."""
         seeds = {"seeds": json_safe(self.seeds)} if self.seeds else {}
-        return {"timings": self.timings.to_json(), **seeds, "warnings": json_safe(self.warnings)}
+        warnings = [shortened(warning, LONGEST_SENTENCE) for warning in self.warnings[:MOST_WARNINGS]]
+        return {"timings": self.timings.to_json(), **seeds, "warnings": json_safe(warnings)}
 
 
 def success_to_json(outputs: Outputs, account: Account, worker: WorkerInfo) -> dict[str, Any]:
@@ -102,13 +109,22 @@ def failure_to_json(error: ComfyPodError, account: Account, kept: Outputs | None
     """
     timed_out = isinstance(error, DeadlineExceeded)
     answer: dict[str, Any] = {
-        "error": json_safe(str(error)),
+        "error": json_safe(shortened(error, LONGEST_SENTENCE)),
         "status": "timeout" if timed_out else "error",
         "code": error.code,
         "retryable": error.retryable,
-        "details": json_safe(error.details()),
+        "details": _bounded(json_safe(error.details())),
         **account.to_json(),
     }
     if kept is not None:
         return {**answer, **kept.to_json()}
     return {**answer, "images": None} if timed_out else answer
+
+
+def _bounded(details: dict[str, Any]) -> dict[str, Any]:
+    """The details; of those that would make the answer too large, only their size."""
+    sizes = {name: len(json.dumps(value)) for name, value in details.items()}
+    return {
+        name: value if sizes[name] <= LARGEST_DETAIL_BYTES else f"({sizes[name]:,} bytes, left out)"
+        for name, value in details.items()
+    }

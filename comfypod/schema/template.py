@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from comfypod.errors import ConfigurationError, InvalidJobInput
+from comfypod.schema.wire import shortened
 from comfypod.schema.workflow import RANDOM, DrawSeed, Workflow
 
 DEFAULT_TEMPLATE = "text_to_image"
@@ -42,9 +43,9 @@ class Parameter(BaseModel):
         if self.type == "seed" and value == RANDOM:
             return None
         if not _has_type(value, self.type):
-            return f"must be {_ARTICLES[self.type]}, not {value!r}"
+            return f"must be {_ARTICLES[self.type]}, not {shortened(repr(value))}"
         if self.choices is not None and value not in self.choices:
-            return f"must be one of {', '.join(self.choices)}, not {value!r}"
+            return f"must be one of {', '.join(self.choices)}, not {shortened(repr(value))}"
         return None if isinstance(value, str) else self._range_problem(value)
 
     def _range_problem(self, value: float) -> str | None:
@@ -113,6 +114,7 @@ class Template(BaseModel):
             return f"parameters.{name}: {problem}" if problem else None
         if _NODE_INPUT.fullmatch(name):
             return None
+        name = shortened(name)
         near = difflib.get_close_matches(name, self.parameters, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(self.parameters)}"
         return f"parameters.{name}: the template {self.name!r} has no such parameter; {hint}"

@@ -16,6 +16,9 @@ SEED_INPUTS = ("seed", "noise_seed")
 MOST_NODES = 10_000
 """Larger documents are no workflow of a person: ComfyUI's own validation ends at a chain of about 1,000 nodes."""
 
+MOST_POINTS = 10
+"""More of them have no names of nodes and inputs."""
+
 DrawSeed = Callable[[str], int]
 """``draw(name)`` is the random seed of that name: the same one whenever it is asked for."""
 
@@ -69,25 +72,36 @@ class Workflow:
         Raises:
             InvalidWorkflow: there is no such node, or the node has no such input.
         """
+        return self.with_values({self._input(target): value for target, value in values.items()})
+
+    def with_values(self, values: Mapping[tuple[str, str], Any]) -> Workflow:
+        """A copy in which these inputs, by node id and name, have these values."""
         nodes = copy.deepcopy(dict(self.nodes))
-        for target, value in values.items():
-            node_id, _, name = target.partition(".")
-            inputs = nodes[node_id]["inputs"] if node_id in nodes else None
-            if inputs is None or name not in inputs:
-                known = listed([f"{node_id}.{key}" for key in inputs] if inputs else nodes)
-                raise InvalidWorkflow(f"There is no input {shortened(target)!r}; there is: {known}")
-            inputs[name] = value
+        for (node_id, name), value in values.items():
+            nodes[node_id]["inputs"][name] = value
         return Workflow(nodes)
+
+    def _input(self, target: str) -> tuple[str, str]:
+        """The node id and the name of the input that ``NODE.INPUT`` means; both may have points in them."""
+        parts = target.split(".")
+        places = range(1, min(len(parts), MOST_POINTS))
+        splits = [(".".join(parts[:place]), ".".join(parts[place:])) for place in places]
+        for node_id, name in splits:
+            if node_id in self.nodes and name in self.nodes[node_id]["inputs"]:
+                return node_id, name
+        inputs = next((self.nodes[node_id]["inputs"] for node_id, _ in splits if node_id in self.nodes), None)
+        known = listed([f"{parts[0]}.{key}" for key in inputs] if inputs else self.nodes)
+        raise InvalidWorkflow(f"There is no input {shortened(target)!r}; there is: {known}")
 
     def with_seeds(self, draw: DrawSeed) -> Workflow:
         """A copy in which every seed that is ``"random"`` is drawn, under the name ``NODE.INPUT``."""
         wanted = [
-            f"{node_id}.{name}"
+            (node_id, name)
             for node_id, node in self.nodes.items()
             for name in SEED_INPUTS
             if node["inputs"].get(name) == RANDOM
         ]
-        return self.with_inputs({target: draw(target) for target in wanted}) if wanted else self
+        return self.with_values({(node_id, name): draw(f"{node_id}.{name}") for node_id, name in wanted})
 
     def texts(self) -> Iterator[tuple[str, str, str]]:
         """Every input that is a text: node id, name of the input, text."""

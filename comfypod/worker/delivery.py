@@ -6,10 +6,12 @@ import asyncio
 import base64
 import hashlib
 import json
-import shutil
+import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from threading import Event
 
 from comfypod.comfyui.http import ComfyUIHTTP
 from comfypod.comfyui.outputs import OutputFile, PromptResult
@@ -18,7 +20,7 @@ from comfypod.errors import DiskFailed, NoOutput, OutputTooLarge, OutputVanished
 from comfypod.files.facts import MediaInfo, probe
 from comfypod.schema.artifact import Artifact, ArtifactType, content_type_of
 from comfypod.schema.job import OutputSelection
-from comfypod.schema.output import Outputs, TextOutput
+from comfypod.schema.output import TextOutput
 from comfypod.schema.workflow import Workflow
 from comfypod.storage.buckets.bucket import OutputBucket
 from comfypod.worker.finishing import Finished, finish
@@ -26,8 +28,7 @@ from comfypod.worker.tasks import for_each
 from comfypod.worker.workspace import Workspace, plain_name
 
 FILES_AT_ONCE = 4
-RESERVED_BYTES = 16 * 1024
-"""Counted for what the answer holds besides: timings, warnings."""
+BLOCK_BYTES = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def select(result: PromptResult, selection: OutputSelection) -> tuple[list[Outpu
     files = [file for file in mine if file.type == "output" or (selection.temporary and file.type == "temp")]
     texts = [text for text in result.texts if wanted is None or text.node_id in wanted]
     if not files and not texts:
-        raise NoOutput(temporary_files=len(mine))
+        raise NoOutput(temporary_files=sum(file.type == "temp" for file in mine))
     return files, texts
 
 
@@ -74,11 +75,16 @@ class _Described:
 class Delivery:
     """Hands over the output files of one job."""
 
-    def __init__(self, job_id: str, ways: Ways, workspace: Workspace, deadline: Deadline) -> None:
+    def __init__(
+        self, job_id: str, ways: Ways, workspace: Workspace, deadline: Deadline, conversions: asyncio.Semaphore
+    ) -> None:
         self._job_id = job_id
         self._ways = ways
         self._workspace = workspace
         self._deadline = deadline
+        self._conversions = conversions
+        self._kept: list[Path] = []
+        self._given_up = Event()
         self.warnings: list[str] = []
 
     async def deliver(
@@ -87,9 +93,9 @@ class Delivery:
         workflow: Workflow,
         files: Sequence[OutputFile],
         selection: OutputSelection,
-        texts: Sequence[TextOutput],
+        other_bytes: int,
     ) -> list[Artifact]:
-        """All of them, or an error; ``texts`` are what the answer holds besides.
+        """All of them, or an error; ``other_bytes`` is the size of what the answer holds besides.
 
         Raises:
             OutputVanished: ComfyUI named a file that is not there.
@@ -98,16 +104,24 @@ class Delivery:
         """
         described = await for_each(files, lambda file: self._describe(http, file, selection), FILES_AT_ONCE)
         artifacts = [self._artifact(item, workflow) for item in described]
-        kind = self._choose(described, Outputs(artifacts, texts))
+        kind = self._choose(described, artifacts, other_bytes)
         hand_over = {"base64": self._inline, "s3_url": self._upload, "path": self._keep}[kind]
         keys = _keys(self._job_id, described)
         pairs = list(zip(artifacts, described, keys, strict=True))
-        return await for_each(pairs, lambda pair: hand_over(*pair), FILES_AT_ONCE)
+        is_done = False
+        try:
+            delivered = await for_each(pairs, lambda pair: hand_over(*pair), FILES_AT_ONCE)
+            is_done = True
+        finally:
+            if not is_done:
+                self._take_back()
+        return delivered
 
     async def _describe(self, http: ComfyUIHTTP, file: OutputFile, selection: OutputSelection) -> _Described:
         try:
             path = await self._collect(http, file)
-            finished = await asyncio.to_thread(finish, path, file.filename, selection, self._workspace)
+            async with self._conversions:  # one of a large picture takes up to a gigabyte
+                finished = await self._workspace.in_thread(finish, path, file.filename, selection, self._workspace)
             self.warnings += finished.warnings
             return await asyncio.to_thread(_described, file, finished)
         except OSError as error:
@@ -120,7 +134,7 @@ class Delivery:
             if not path.is_file():
                 raise OutputVanished(file.node_id, file.filename)
             return path
-        path = self._workspace.scratch_file()
+        path = self._workspace.scratch_file(file.filename)
         await http.fetch(file, path)
         return path
 
@@ -144,12 +158,12 @@ class Delivery:
             frames=item.media.frames if (item.media.frames or 0) > 1 else None,
         )
 
-    def _choose(self, described: Sequence[_Described], outputs: Outputs) -> ArtifactType:
+    def _choose(self, described: Sequence[_Described], artifacts: Sequence[Artifact], other_bytes: int) -> ArtifactType:
         """All inline if they fit, else all into the bucket; or as the job wants it."""
         ways = self._ways
         if ways.wanted in {"bucket", "path"}:
             return "s3_url" if ways.wanted == "bucket" else "path"
-        answer_bytes = RESERVED_BYTES + len(json.dumps(outputs.to_json()).encode())
+        answer_bytes = other_bytes + len(json.dumps([artifact.to_json() for artifact in artifacts]))
         answer_bytes += sum(4 * -(-item.size_bytes // 3) for item in described)
         if answer_bytes <= ways.inline_limit_bytes:
             return "base64"
@@ -159,7 +173,10 @@ class Delivery:
 
     async def _inline(self, artifact: Artifact, item: _Described, key: str) -> Artifact:
         del key
-        data = await asyncio.to_thread(lambda: base64.b64encode(item.path.read_bytes()).decode("ascii"))
+        try:
+            data = await asyncio.to_thread(lambda: base64.b64encode(item.path.read_bytes()).decode("ascii"))
+        except OSError as error:
+            raise DiskFailed(f"the output file {item.filename!r}", error.strerror or str(error)) from error
         return replace(artifact, data=data)
 
     async def _upload(self, artifact: Artifact, item: _Described, key: str) -> Artifact:
@@ -173,11 +190,19 @@ class Delivery:
 
     async def _keep(self, artifact: Artifact, item: _Described, key: str) -> Artifact:
         target = self._ways.volume / key
+        self._kept.append(target)
         try:
-            await asyncio.to_thread(_copy, item.path, target)
+            await self._workspace.in_thread(_copy, item.path, target, self._given_up)
         except OSError as error:
             raise UploadFailed(str(target), error.strerror or str(error)) from error
         return replace(artifact, type="path", data=str(target))
+
+    def _take_back(self) -> None:
+        """Leave nothing on the volume of a delivery that failed; what is on its way there turns back."""
+        self._given_up.set()
+        for target in self._kept:
+            with suppress(OSError):
+                target.unlink(missing_ok=True)
 
 
 def _described(source: OutputFile, finished: Finished) -> _Described:
@@ -208,12 +233,17 @@ def _keys(job_id: str, described: Sequence[_Described]) -> list[str]:
     return keys
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy so that ``target`` is whole or not there."""
+def _copy(source: Path, target: Path, given_up: Event) -> None:
+    """Copy so that ``target`` is whole or not there; in a thread, which looks at ``given_up`` now and then."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
+    partial = target.with_name(f".{uuid.uuid4().hex}.partial")
     try:
-        shutil.copyfile(source, partial)
-        partial.replace(target)
+        with source.open("rb") as reader, partial.open("wb") as writer:
+            while (block := reader.read(BLOCK_BYTES)) and not given_up.is_set():
+                writer.write(block)
+        if not given_up.is_set():
+            partial.replace(target)
+        if given_up.is_set():  # meanwhile
+            target.unlink(missing_ok=True)
     finally:
         partial.unlink(missing_ok=True)

@@ -40,5 +40,5 @@ class Facilities:
             NodePacks.load(root / "custom_nodes" / "nodes.toml"),
             Outside(settings, manifest, environment),
             KnownSurroundings(),
-            Sweeper(),
+            Sweeper(Path(settings.volume_output_directory)),
         )

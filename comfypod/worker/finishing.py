@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from comfypod.files.conversion import convert_image, strip_metadata
 from comfypod.files.isolation import FileRefused
+from comfypod.logs import event
 from comfypod.schema.artifact import content_type_of
 from comfypod.schema.job import OutputSelection
 from comfypod.worker.png_texts import without_folder
@@ -29,10 +31,17 @@ def finish(path: Path, filename: str, selection: OutputSelection, workspace: Wor
     """Convert a still picture to the format that is asked for, and remove metadata if that is asked for.
 
     ``path`` is never changed; a new file goes into the job's scratch folder.
+
+    Raises:
+        OSError: the disk does not take it.
     """
-    if selection.metadata and without_folder(path, restored := workspace.scratch_file(), workspace.folder):
-        path = restored
-    return _converted(path, filename, selection, workspace.scratch_file())
+    if selection.metadata:
+        restored = workspace.scratch_file(filename)
+        try:
+            path = restored if without_folder(path, restored, workspace.folder) else path
+        except FileRefused as error:  # empty or broken: it is delivered as its node left it
+            event("output_is_broken", logging.WARNING, filename=filename, cause=error)
+    return _converted(path, filename, selection, workspace.scratch_file(filename))
 
 
 def _converted(path: Path, filename: str, selection: OutputSelection, target: Path) -> Finished:

@@ -53,7 +53,7 @@ class Handler:
                 event("job_succeeded", total_ms=answer["timings"]["total_ms"])
             except ComfyPodError as error:
                 event("job_failed", logging.WARNING, code=error.code, error=str(error)[:500])
-                answer = failure_to_json(error, state.account(), state.kept)
+                answer = self._failure(error, state)
             return self._ask_for_refresh(answer)
 
     @contextmanager
@@ -94,7 +94,7 @@ class Handler:
                 job.tracker.begin_again()
 
             recovery = Recovery(self._source, self._settings, begin_again)
-            run = JobRun(self._facilities, network, job).run
+            run = JobRun(self._facilities, network, job, recovery.runs_again).run
             interval_seconds = self._settings.progress_interval_seconds
             async with ProgressReporter(job.tracker, state.job, self._send_progress, interval_seconds):
                 outputs, worker = await recovery.run(run, state.deadline)
@@ -129,6 +129,16 @@ class Handler:
             raise InvalidJobInput(["delivery: there is no bucket; set BUCKET_ENDPOINT_URL, or send s3Config"])
         wanted = "bucket" if own_bucket and request.delivery == "auto" else request.delivery
         return Ways(wanted, self._settings.inline_limit_bytes, store, volume)
+
+    def _failure(self, error: ComfyPodError, state: JobState) -> dict[str, Any]:
+        """The answer of a job that failed; without what it had saved, if that would be too much to be told."""
+        answer = failure_to_json(error, state.account(), state.kept)
+        try:
+            self._check_size(answer)
+        except OutputTooLarge as excess:
+            state.warn(f"What was saved before the failure is left out. {excess}")
+            answer = failure_to_json(error, state.account())
+        return answer
 
     def _check_size(self, answer: Mapping[str, Any]) -> None:
         """Refuse an answer that the platform would drop without a word."""

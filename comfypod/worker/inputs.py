@@ -77,17 +77,17 @@ class InputPlacer:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             await self._bring(file, target)
+            await asyncio.to_thread(check_content, target, file.name, self._sources.maximum_pixels)
+            if local is None:
+                return await self._http.upload_input(target, name, folder)
         except OSError as error:
             raise DiskFailed(f"the file {file.name!r}", error.strerror or str(error)) from error
-        await asyncio.to_thread(check_content, target, file.name, self._sources.maximum_pixels)
-        if local:
-            return f"{folder}/{name}" if folder else name
-        return await self._http.upload_input(target, name, folder)
+        return f"{folder}/{name}" if folder else name
 
     async def _bring(self, file: InputFile, target: Path) -> None:
         try:
             if file.url is None:
-                await asyncio.to_thread(self._decode, file, target)
+                await self._workspace.in_thread(self._decode, file, target)
             elif file.url.lower().startswith("s3://"):
                 bucket, key = self._own_bucket(file)
                 await bucket.download(key, target, self._deadline, self._budget)

@@ -6,23 +6,19 @@ Every job has a folder of its own, of the same name, in ComfyUI's input and outp
 from __future__ import annotations
 
 import copy
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 from comfypod.comfyui.catalogue import Catalogue
 from comfypod.errors import InvalidWorkflow
+from comfypod.schema.wire import shortened
 from comfypod.schema.workflow import Workflow
 
 PREFIX_INPUT = "filename_prefix"
 """The input by which all of ComfyUI's saving nodes, and most others, are told where to save."""
 MARK_INPUT = "comfypod_job"
 """An input that no node has: nodes are not given it, and ComfyUI's cache takes it into account."""
-
-_OTHERS_FILE = re.compile(r"[^\n]{1,1000}\.\w{1,20} ?\[(output|temp)\]")
-
-Rewrite = Callable[[str, dict[str, Any]], None]
 
 
 def with_own_outputs(workflow: Workflow, folder: str, catalogue: Catalogue) -> Workflow:
@@ -37,7 +33,8 @@ def with_own_outputs(workflow: Workflow, folder: str, catalogue: Catalogue) -> W
     nodes: dict[str, dict[str, Any]] = copy.deepcopy({key: dict(node) for key, node in workflow.nodes.items()})
     for node_id, node in nodes.items():
         inputs = node["inputs"]
-        _check_loads(node_id, inputs)
+        inputs.pop(MARK_INPUT, None)
+        _check_loads(node_id, node, catalogue)
         if node["class_type"] == "SaveImageWebsocket":
             # What a websocket carries is lost with the connection; a file is not.
             node.update(class_type="SaveImage", inputs={**inputs, PREFIX_INPUT: "websocket"})
@@ -55,9 +52,9 @@ def with_own_inputs(workflow: Workflow, names: Mapping[str, str]) -> Workflow:
     A file is named as in ``files``, also with ComfyUI's `` [input]`` behind or ``input/`` before it. ``names`` maps the
     former to the latter.
     """
-    known = {form: placed for name, placed in names.items() for form in (name, f"{name} [input]", f"input/{name}")}
-    values = {f"{node_id}.{key}": known[text] for node_id, key, text in workflow.texts() if text in known}
-    return workflow.with_inputs(values) if values else workflow
+    forms = {form: placed for name, placed in names.items() for form in (f"{name} [input]", f"input/{name}")}
+    known = {**forms, **names}  # a file's own name comes first
+    return workflow.with_values({(node, key): known[text] for node, key, text in workflow.texts() if text in known})
 
 
 def files_in_lists(workflow: Workflow, catalogue: Catalogue, names: frozenset[str]) -> frozenset[str]:
@@ -80,8 +77,9 @@ def unused_files(workflow: Workflow, names: Mapping[str, str]) -> list[str]:
 
 def saving_node(workflow: Workflow, name: str) -> str:
     """The node that saved ``name`` (a path below the output folder): its prefix says so. Empty if none does."""
-    prefixes = {node_id: text for node_id, key, text in workflow.texts() if key == PREFIX_INPUT}
-    mine = [node_id for node_id, prefix in prefixes.items() if name.startswith(prefix.partition("%")[0])]
+    # What stands between % is filled in by ComfyUI.
+    prefixes = {node_id: text.partition("%")[0] for node_id, key, text in workflow.texts() if key == PREFIX_INPUT}
+    mine = [node_id for node_id, prefix in prefixes.items() if name.startswith(prefix)]
     return max(mine, key=lambda node_id: len(prefixes[node_id]), default="")
 
 
@@ -90,10 +88,19 @@ def _is_plain_list(catalogue: Catalogue, class_type: str | None, name: str) -> b
     return item is not None and item.choices is not None and not item.is_upload
 
 
-def _check_loads(node_id: str, inputs: Mapping[str, Any]) -> None:
-    for name, value in inputs.items():
-        if isinstance(value, str) and _OTHERS_FILE.fullmatch(value):
-            problem = f"{name} names a file that another job left ({value[:100]!r}); send the file in files"
+def _check_loads(node_id: str, node: Mapping[str, Any], catalogue: Catalogue) -> None:
+    """Refuse what would load a file that is not the job's, where a node chooses a file of the input folder.
+
+    ComfyUI does not hold such names to its folders (``folder_paths.py``, ``annotated_filepath``).
+    """
+    for name, item in catalogue.inputs(str(node["class_type"])).items():
+        value = node["inputs"].get(name)
+        is_chosen = item.is_upload or item.choices is not None
+        if not isinstance(value, str) or not is_chosen or value in (item.choices or ()):
+            continue
+        path = PurePosixPath(value.replace("\\", "/"))
+        if value.endswith(("[output]", "[temp]")) or path.is_absolute() or ".." in path.parts:
+            problem = f"{name} names a file outside the job's own ({shortened(value)!r}); send the file in files"
             raise InvalidWorkflow(problem, node_id)
 
 
@@ -101,5 +108,5 @@ def _plain_prefix(node_id: str, prefix: str) -> str:
     """The prefix, which must stay below the job's folder."""
     path = PurePosixPath(prefix.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts:
-        raise InvalidWorkflow(f"{PREFIX_INPUT} {prefix[:100]!r} leads out of the output folder", node_id)
+        raise InvalidWorkflow(f"{PREFIX_INPUT} {shortened(prefix)!r} leads out of the output folder", node_id)
     return str(path) if path.parts else "ComfyUI"

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import json
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
+from comfypod.comfyui.catalogue import Catalogue
 from comfypod.comfyui.checks import Findings, check_workflow
 from comfypod.comfyui.client import ComfyUI, PromptOptions
 from comfypod.comfyui.outputs import OutputFile, PromptResult, collect_outputs
-from comfypod.errors import NoOutput, PromptFailed, PromptRejected
+from comfypod.errors import ComfyPodError, NoOutput, PromptFailed, PromptRejected
 from comfypod.schema.output import Outputs, WorkerInfo
 from comfypod.schema.workflow import Workflow
 from comfypod.worker.delivery import Delivery, select
@@ -31,11 +33,17 @@ from comfypod.worker.surroundings import Surroundings
 from comfypod.worker.workflows import convert_workflow, ui_workflow
 from comfypod.worker.workspace import Workspace
 
+SPARE_BYTES = 4096
+"""Of the answer, for warnings that the delivery itself may have, and for who made it."""
+
 
 class JobRun:
-    """Runs one job once; for another try there is another one."""
+    """Runs one job; again, if that is needed. ``runs_again`` says of an error whether that will be."""
 
-    def __init__(self, facilities: Facilities, network: Network, job: AcceptedJob) -> None:
+    def __init__(
+        self, facilities: Facilities, network: Network, job: AcceptedJob, runs_again: Callable[[ComfyPodError], bool]
+    ) -> None:
+        self._runs_again = runs_again
         self._facilities = facilities
         self._network = network
         self._job = job
@@ -55,8 +63,9 @@ class JobRun:
                     workflow = await asyncio.to_thread(convert_workflow, self._request, surroundings.catalogue, draw)
                     self._tracker.replace_workflow(workflow)
                 findings = await self._check(stack, comfyui, workflow, surroundings)
-                stack.enter_context(self._facilities.sweeper.job(surroundings.local if comfyui.is_own else None))
-                workspace = stack.enter_context(Workspace(self._state.job_id, surroundings.local))
+                swept = surroundings.local if comfyui.is_own else None
+                await stack.enter_async_context(self._facilities.sweeper.job(swept))
+                workspace = await stack.enter_async_context(Workspace(self._state.job_id, surroundings.local))
                 workflow = await self._place(comfyui, workflow, surroundings, workspace)
             result = await self._execute(comfyui, workflow, workspace, findings)
             return await self._deliver(comfyui, workflow, workspace, result), surroundings.worker
@@ -70,19 +79,21 @@ class JobRun:
         def explain(class_type: str) -> str | None:
             return packs.explain(class_type, comfyui.failed_imports)
 
+        def compared(catalogue: Catalogue) -> Awaitable[Findings]:
+            return asyncio.to_thread(check_workflow, workflow, catalogue, explain)
+
         store = outside.models(self._network, surroundings)
         if store is not None:
             await stack.enter_async_context(store.using(named_models(workflow, outside.manifest)))
-        findings = check_workflow(workflow, surroundings.catalogue, explain)
+        findings = await compared(surroundings.catalogue)
         if not findings.obstacles and not findings.missing_models:
             return findings
         # What was learned may be out of date.
-        findings = check_workflow(workflow, await self._facilities.surroundings.catalogue_anew(comfyui.http), explain)
+        findings = await compared(await self._facilities.surroundings.catalogue_anew(comfyui.http))
         entries = entries_of(findings.missing_models, outside.manifest)
         if store is not None and entries and not findings.unknown_classes:
             await fetch_all(list(entries), store, self._state.deadline, self._tracker.tell)
-            catalogue = await self._facilities.surroundings.catalogue_anew(comfyui.http)
-            findings = check_workflow(workflow, catalogue, explain)
+            findings = await compared(await self._facilities.surroundings.catalogue_anew(comfyui.http))
         refuse_obstacles(findings)
         return findings
 
@@ -115,32 +126,40 @@ class JobRun:
         except PromptFailed as error:
             left = collect_outputs(error.history, workflow)
             workspace.add_outputs(left.files)
-            if self._request.allow_partial:
-                self._state.kept = await self._keep(comfyui, workflow, workspace, left)
+            if self._request.allow_partial and not self._runs_again(error):
+                await self._keep(comfyui, workflow, workspace, left)
             raise
         workspace.add_outputs(result.files)
         if result.node_errors:
             self._state.warn(str(PromptRejected({}, result.node_errors)).replace("the workflow", "a part of it", 1))
         return result
 
-    async def _keep(self, comfyui: ComfyUI, workflow: Workflow, workspace: Workspace, left: PromptResult) -> Outputs:
-        """What a prompt that failed had saved before, of a job that asked for it."""
+    async def _keep(self, comfyui: ComfyUI, workflow: Workflow, workspace: Workspace, left: PromptResult) -> None:
+        """Deliver what a prompt that failed had saved before; that it failed stays what is told."""
         try:
-            return await self._deliver(comfyui, workflow, workspace, left)
-        except NoOutput:
-            return Outputs()
+            self._state.kept = await self._deliver(comfyui, workflow, workspace, left)
+        except ComfyPodError as error:
+            self._state.warn(f"What was saved before the failure could not be delivered: {error}")
 
     async def _deliver(
         self, comfyui: ComfyUI, workflow: Workflow, workspace: Workspace, result: PromptResult
     ) -> Outputs:
         self._tracker.enter("deliver")
-        result = replace(result, files=[*result.files, *_unreported(workflow, workspace, result)])
-        files, texts = select(result, self._request.outputs)
-        delivery = Delivery(self._state.job_id, self._job.ways, workspace, self._state.deadline)
-        async with self._state.deadline.enforce("deliver"):
-            artifacts = await delivery.deliver(comfyui.http, workflow, files, self._request.outputs, texts)
+        try:
+            files, texts = select(_with_unreported(workflow, workspace, result), self._request.outputs)
+        except NoOutput as error:
+            if not self._request.allow_partial:
+                raise
+            self._state.warn(str(error))
+            return Outputs()
+        network, state = self._network, self._state
+        delivery = Delivery(state.job_id, self._job.ways, workspace, state.deadline, network.conversions)
+        others = [Outputs((), texts).to_json(), state.account().to_json()]
+        other_bytes = len(json.dumps(others, ensure_ascii=False).encode()) + SPARE_BYTES
+        async with state.deadline.enforce("deliver"):
+            artifacts = await delivery.deliver(comfyui.http, workflow, files, self._request.outputs, other_bytes)
         for warning in delivery.warnings:
-            self._state.warn(warning)
+            state.warn(warning)
         return Outputs(artifacts, texts)
 
     def _options(self) -> PromptOptions:
@@ -154,12 +173,14 @@ class JobRun:
         )
 
 
-def _unreported(workflow: Workflow, workspace: Workspace, result: PromptResult) -> list[OutputFile]:
-    """Files that were saved and that no node told of, as output files of the node whose prefix they have."""
-    files: list[OutputFile] = []
+def _with_unreported(workflow: Workflow, workspace: Workspace, result: PromptResult) -> PromptResult:
+    """The result with files that no node told of, as those of the node whose prefix they have; in the nodes' order."""
+    files = list(result.files)
     for path in workspace.unreported(result.files):
         node_id = saving_node(workflow, path.as_posix())
-        index = sum(file.node_id == node_id for file in [*result.files, *files])
+        index = sum(file.node_id == node_id for file in files)
         folder = path.parent.as_posix()
         files.append(OutputFile(node_id, index, path.name, "" if folder == "." else folder, "output"))
-    return files
+    position = {node_id: number for number, node_id in enumerate(workflow.nodes)}
+    files.sort(key=lambda file: position.get(file.node_id, len(position)))
+    return replace(result, files=files)

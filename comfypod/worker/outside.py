@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,10 +22,11 @@ from comfypod.worker.surroundings import Surroundings
 
 @dataclass(slots=True)
 class Network:
-    """Open connections: for as long as any job runs."""
+    """What jobs share for as long as any of them runs: open connections, and turns at converting pictures."""
 
     http: SafeHTTP
     downloader: Downloader
+    conversions: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
     jobs: int = 0
     stores: dict[str, ModelStore] = field(default_factory=dict)
 

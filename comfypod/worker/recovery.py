@@ -62,6 +62,10 @@ class Recovery:
             except (ComfyUIUnavailable, PromptLost) as error:
                 await self._begin_again(server, error)
 
+    def runs_again(self, error: ComfyPodError) -> bool:
+        """Whether the work will be run once more after this error, if memory can be freed."""
+        return isinstance(error, OutOfMemory) and self._may_free_memory
+
     async def _free_memory(self, server: Server, error: OutOfMemory, deadline: Deadline) -> None:
         """Make room for another run; raise ``error`` if there was one already, or ComfyUI does not make room."""
         if not self._may_free_memory:

@@ -56,7 +56,7 @@ async def _ask(http: ComfyUIHTTP) -> Surroundings:
     )
     local = await find_local_folders(http)
     if local is None:
-        event("comfyui_folders_not_seen", logging.WARNING, url=http.url, effect="files are sent and fetched over HTTP")
+        event("comfyui_folders_not_seen", logging.WARNING, effect="files are sent and fetched over HTTP")
     return Surroundings(http.url, await _catalogue(http), local, worker)
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from comfypod.comfyui.folders import LocalFolders
 from comfypod.comfyui.outputs import OutputFile
 from comfypod.errors import DiskFailed, ProtocolViolation
 from comfypod.logs import event
+from comfypod.worker.tasks import to_the_end
+
+FOLDER_PREFIX = "job-"
+
+Result = TypeVar("Result")
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_:-]+")
 
@@ -34,30 +40,47 @@ class Workspace:
 
     def __init__(self, job_id: str, local: LocalFolders | None) -> None:
         # Random, so that no job can name another's files: job ids are no secrets.
-        self.folder = f"job-{plain_name(job_id)[:60]}-{uuid.uuid4().hex[:12]}"
+        self.folder = f"{FOLDER_PREFIX}{plain_name(job_id)[:60]}-{uuid.uuid4().hex[:12]}"
         self.local = local
         self._scratch: Path | None = None
         self._strays: list[Path] = []
+        self._threads: set[asyncio.Future[Any]] = set()
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         try:
             self._scratch = Path(tempfile.mkdtemp(prefix="comfypod-job-"))
         except OSError as error:
             raise DiskFailed("a folder for the job", error.strerror or str(error)) from error
         return self
 
-    def __exit__(
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await to_the_end(self._leave())
+
+    async def _leave(self) -> None:
+        if self._threads:
+            await asyncio.wait(self._threads)
+        await asyncio.to_thread(self._remove_all)
+
+    def _remove_all(self) -> None:
         folders = [self.scratch]
         if self.local:
-            folders += [self.local.input / self.folder, self.local.output / self.folder]
+            folders += [root / self.folder for root in (self.local.input, self.local.output, self.local.temp)]
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)
             if folder.exists():
                 event("files_left_behind", logging.WARNING, path=folder)
         for path in self._strays:
             _remove(path)
+
+    async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:  # noqa: ANN401
+        """Call what writes files in a thread. A cancelled job does not wait for it; its clean-up does."""
+        thread = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+        self._threads.add(thread)
+        result = await asyncio.shield(thread)
+        self._threads.discard(thread)
+        return result
 
     @property
     def scratch(self) -> Path:
@@ -67,9 +90,9 @@ class Workspace:
             raise RuntimeError(msg)
         return self._scratch
 
-    def scratch_file(self) -> Path:
-        """A path in `scratch` that is not taken."""
-        return self.scratch / uuid.uuid4().hex
+    def scratch_file(self, filename: str = "") -> Path:
+        """A path in `scratch` that is not taken, with the suffix of ``filename``: some readers go by it."""
+        return self.scratch / f"{uuid.uuid4().hex}{PurePosixPath(filename).suffix[:20]}"
 
     def add_stray(self, path: Path) -> None:
         """Remove this file as well: it had to lie outside the job's folders."""
@@ -80,6 +103,8 @@ class Workspace:
         if self.local is None:
             return
         for file in files:
+            if file.type not in {"output", "temp"}:
+                continue  # named by a node, and not its own
             try:
                 self.add_stray(self.local.path_of(file))
             except ProtocolViolation as error:
@@ -92,9 +117,9 @@ class Workspace:
         """
         if self.local is None:
             return []
-        told = {Path(file.subfolder) / file.filename for file in files}
+        told = {self.local.output / file.subfolder / file.filename for file in files}
         found = sorted(path for path in (self.local.output / self.folder).rglob("*") if path.is_file())
-        return [path for path in (path.relative_to(self.local.output) for path in found) if path not in told]
+        return [path.relative_to(self.local.output) for path in found if path not in told]
 
 
 def _remove(path: Path) -> None:

@@ -57,14 +57,36 @@ def test_what_would_leave_through_the_websocket_becomes_a_file() -> None:
     }
 
 
-@pytest.mark.parametrize("value", ["ComfyUI_00001_.png [output]", "x.png[temp]", "sub/x.webp [output]"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "ComfyUI_00001_.png [output]",
+        "x.png[temp]",
+        "sub/x.webp [output]",
+        "x.png-[output]",
+        "x.png\t[temp]",
+        "/runpod-volume/outputs/other/x.png",
+        "../output/x.png",
+        "..\\output\\x.png",
+        "a/../../x.png [input]",
+    ],
+)
 def test_what_another_job_left_cannot_be_loaded(value: str) -> None:
-    with pytest.raises(InvalidWorkflow, match="another job left"):
-        own(a=node("LoadImage", image=value))
+    for class_type, name in (("LoadImage", "image"), ("PlainLoader", "file")):
+        with pytest.raises(InvalidWorkflow, match="outside the job's own"):
+            own(a=node(class_type, **{name: value}))
 
 
-def test_a_prompt_that_speaks_of_outputs_is_no_file() -> None:
-    assert own(a=node("Text", text="a diagram with [output]"))["a"]["inputs"]["text"] == "a diagram with [output]"
+def test_a_text_that_speaks_of_outputs_is_no_file() -> None:
+    text = "a diagram, as in report.txt [output]"
+    assert own(a=node("Text", text=text))["a"]["inputs"]["text"] == text
+    assert own(a=node("LoadImage", image="a.png", comfypod_job="mine"))["a"]["inputs"] == {"image": "a.png"}
+
+
+def test_the_exact_name_of_a_file_counts_before_other_forms() -> None:
+    workflow = Workflow.parse({"1.a": node("LoadImage", image="a.png"), "2": node("LoadImage", image="input/a.png")})
+    nodes = with_own_inputs(workflow, {"input/a.png": "job/input/a.png", "a.png": "job/a.png"}).nodes
+    assert [node["inputs"]["image"] for node in nodes.values()] == ["job/a.png", "job/input/a.png"]
 
 
 def test_files_are_named_where_they_lie_and_only_where_they_are_the_whole_value() -> None:
@@ -98,3 +120,8 @@ def test_the_node_that_saved_a_file_is_the_one_with_its_prefix() -> None:
     assert saving_node(workflow, "job-1/fox/model2026_00001_.safetensors") == "b"
     assert saving_node(workflow, "job-1/fox_00001_.png") == "a"
     assert saving_node(workflow, "job-1/other.png") == ""
+    dated = own(
+        a=node("SaveImage", filename_prefix="%year%_%month%_%day%_%hour%/foo"),
+        b=node("SaveImage", filename_prefix="model"),
+    )
+    assert saving_node(Workflow(dated), "job-1/model_00001_.png") == "b"

@@ -143,8 +143,10 @@ def test_a_random_seed_is_drawn_once_for_all_that_it_goes_to() -> None:
         ({"prompt": "x", "files": [], "images": []}, "images: is the same as files"),
         ({"prompt": "x", "timeout_seconds": 0}, "timeout_seconds: input should be greater than 0"),
         ({"prompt": "x", "delivery": "pigeon"}, "delivery: input should be 'auto', 'inline'"),
-        ({"prompt": "x", "outputs": {"quality": 90}}, 'outputs: quality counts for the formats "jpeg" and "webp" only'),
-        ({"prompt": "x", "outputs": {"format": "png", "quality": 90}}, "quality counts for"),
+        ({"prompt": "x", "outputs": {"quality": 0}}, "outputs.quality: input should be greater than or equal to 1"),
+        ({"prompt": {"1": NODE}, "workflow": "text_to_image"}, "prompt: is a workflow, and there is one in workflow"),
+        ({"prompt": "x", "files": [{"name": 'a".png', "data": ""}]}, "files[0].name: must be a plain relative file"),
+        ({"prompt": "x", "files": [{"name": "a", "data": ""}] * 1001}, "files: list should have at most 1000 items"),
         ({"prompt": "x", "files": [{"name": "a", "url": "ftp://example.com/a"}]}, "url must begin with https://"),
         ({"prompt": "x", "files": [{"name": "a", "url": "https://a", "data": ""}]}, "one of them"),
         (

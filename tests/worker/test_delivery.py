@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,10 @@ from comfypod.errors import OutputTooLarge, OutputVanished, ProtocolViolation, U
 from comfypod.schema.artifact import Artifact
 from comfypod.schema.job import OutputSelection
 from comfypod.schema.workflow import Workflow
-from comfypod.worker.delivery import RESERVED_BYTES, Delivery, Ways
+from comfypod.worker.delivery import Delivery, Ways
 from comfypod.worker.workspace import Workspace
 
+OTHER_BYTES = 1000
 FILE = OutputFile("9", 0, "data.bin", "", "output")
 
 
@@ -71,9 +73,9 @@ async def http(files: Files) -> AsyncIterator[ComfyUIHTTP]:
         yield http
 
 
-@pytest.fixture
-def workspace() -> Iterator[Workspace]:
-    with Workspace("job-1", None) as workspace:
+@pytest_asyncio.fixture
+async def workspace() -> AsyncIterator[Workspace]:
+    async with Workspace("job-1", None) as workspace:
         yield workspace
 
 
@@ -86,8 +88,8 @@ async def deliver(
     **ways: Any,
 ) -> list[Artifact]:
     chosen = Ways(wanted, limit_bytes, ways.get("store"), ways.get("volume", Path("/nowhere")))
-    delivery = Delivery("job-1", chosen, workspace, Deadline.after(10))
-    return await delivery.deliver(http, Workflow({}), given or [FILE], OutputSelection(), [])
+    delivery = Delivery("job-1", chosen, workspace, Deadline.after(10), asyncio.Semaphore(1))
+    return await delivery.deliver(http, Workflow({}), given or [FILE], OutputSelection(), OTHER_BYTES)
 
 
 async def test_a_file_that_fits_is_delivered_whole(http: ComfyUIHTTP, workspace: Workspace) -> None:
@@ -98,7 +100,7 @@ async def test_a_file_that_fits_is_delivered_whole(http: ComfyUIHTTP, workspace:
 
 async def test_what_does_not_fit_goes_to_the_bucket_and_all_of_it(http: ComfyUIHTTP, workspace: Workspace) -> None:
     other, shelf = OutputFile("9", 1, "b.bin", "", "output"), Shelf()
-    limit_bytes = RESERVED_BYTES + 6000
+    limit_bytes = OTHER_BYTES + 6000
     assert (await deliver(http, workspace, limit_bytes=limit_bytes, store=shelf))[0].type == "base64"
     artifacts = await deliver(http, workspace, FILE, other, limit_bytes=limit_bytes, store=shelf)
     assert shelf.files == {"job-1/9/data.bin": 3000, "job-1/9/b.bin": 3000}
@@ -115,8 +117,8 @@ async def test_what_does_not_fit_and_may_not_go_elsewhere_is_an_error(
 ) -> None:
     wanted = "auto" if store is None else "inline"
     with pytest.raises(OutputTooLarge, match="BUCKET_ENDPOINT_URL") as caught:
-        await deliver(http, workspace, limit_bytes=RESERVED_BYTES + 4000, store=store, wanted=wanted)
-    assert caught.value.size_bytes > RESERVED_BYTES + 4000
+        await deliver(http, workspace, limit_bytes=OTHER_BYTES + 4000, store=store, wanted=wanted)
+    assert caught.value.size_bytes > OTHER_BYTES + 4000
 
 
 async def test_a_file_that_cannot_be_stored_fails_the_whole_delivery(http: ComfyUIHTTP, workspace: Workspace) -> None:

@@ -4,11 +4,11 @@ ComfyUI's server runs the API format only; its front end makes it in the browser
 (ComfyUI_frontend, src/utils/executionUtil.ts, graphToPrompt). This does the same from the saved document and the
 server's ``GET /object_info``:
 
-1. `ui_document` reads it, `ui_ids` makes its node ids unique.
-2. `ui_graph` opens each graph: `ui_nodes` gives nodes their inputs, widgets and values by the definitions of their
-   classes (`ui_inputs`, `ui_widgets`, `ui_builder`); `ui_promotion` connects what subgraphs show of their inside.
-3. `ui_primitives` hands values on. Here each node that runs is written down, with what `ui_links` finds at its inputs
-   and with its texts as `ui_text` and `ui_names` make them.
+1. `document` reads it, `ids` makes its node ids unique.
+2. `graph` opens each graph: `nodes` gives nodes their inputs, widgets and values by the definitions of their
+   classes (`inputs`, `widgets`, `builder`); `promotion` connects what subgraphs show of their inside.
+3. `primitives` hands values on. Here each node that runs is written down, with what `links` finds at its inputs
+   and with its texts as `text` and `names` make them.
 """
 
 from __future__ import annotations

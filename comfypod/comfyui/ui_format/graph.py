@@ -2,7 +2,7 @@
 
 Nodes that stand for a subgraph show values of widgets inside it ("promoted"): each is an input of the subgraph that
 leads to the widget's input. Front ends before 1.48 wrote these values otherwise, as a list of widgets in the property
-``proxyWidgets``; `ui_promotion` turns that into inputs, as the newest front end does when it opens a document.
+``proxyWidgets``; `promotion` turns that into inputs, as the newest front end does when it opens a document.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _NOTHING = object()
 class UiGraph:
     """The root or a subgraph, with its nodes open; ``inputs`` and ``outputs`` are a subgraph's own.
 
-    ``sources`` and ``input_by_source`` are what `ui_promotion` remembers: where each of the inputs leads, as the id of
+    ``sources`` and ``input_by_source`` are what `promotion` remembers: where each of the inputs leads, as the id of
     a node and the name of its widget, and the other way round.
     """
 
