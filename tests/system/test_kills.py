@@ -32,7 +32,6 @@ HELD_SECONDS = 30
 
 PLACES = {
     "idle, a moment before the job comes": None,
-    "while its file is uploaded": "slow_response:path=/upload/image",
     "while the websocket is opened": "slow_response:path=/ws",
     "while the prompt is submitted": "slow_response:path=/prompt",
     "while it waits behind another prompt": "slow:node=EmptyImage",
@@ -41,7 +40,6 @@ PLACES = {
     "in the last node, which saves": "slow:node=SaveImage",
     "after the end, before the history": "late_history:",
     "while the history is asked for": "slow_response:path=/history",
-    "while the result is fetched": "slow_response:path=/view",
 }
 
 
