@@ -117,7 +117,9 @@ async def test_a_part_that_is_not_valid_is_left_out_where_that_is_allowed(handle
     assert "node 4 (SaveImage)" in answer["warnings"][0]
 
 
-async def test_what_was_saved_before_a_failure_comes_with_it_where_that_is_allowed(handler: Handler) -> None:
+async def test_what_was_saved_before_a_failure_comes_with_it_where_that_is_allowed(
+    handler: Handler, comfyui_url: str
+) -> None:
     workflow = {
         **save_color(22),
         "4": {"class_type": "ImageInvert", "inputs": {"image": ["2", 0]}},
@@ -136,6 +138,16 @@ async def test_what_was_saved_before_a_failure_comes_with_it_where_that_is_allow
     assert decoded(kept).size == (64, 64)
     refused = await handler(job(workflow=workflow))
     assert "images" not in refused
+    small = make_handler(comfyui_url, inline_limit_bytes="5000")
+    answer = await small(job(workflow=workflow, allow_partial=True))
+    assert (answer["code"], answer["details"]["node_id"]) == ("prompt_failed", "6")  # that it failed is what matters
+
+
+async def test_nothing_saved_is_no_error_where_that_is_allowed(handler: Handler) -> None:
+    workflow = {**save_color(54), "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}}}
+    answer = await handler(job(workflow=workflow, allow_partial=True))
+    assert (answer["status"], answer["images"]) == ("success", [])
+    assert "saved nothing" in answer["warnings"][0]
 
 
 def page_workflow() -> dict[str, Any]:
