@@ -10,7 +10,7 @@ run: $(READY)
 	@$(BIN)/python -m comfypod run --local --input test_input.json --output outputs
 
 test: $(READY) lint types imports
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -59,10 +59,7 @@ class ComfyUI:
 
     def _find(self) -> psutil.Process | None:
         for process in psutil.Process().children(recursive=True):
-            try:
-                command = process.cmdline()
-            except psutil.Error:
-                continue
+            command = command_of(process)
             if "--port" in command and ("main.py" in command or "comfyui" in command):
                 return process
         return None
@@ -93,10 +90,18 @@ class ComfyUI:
             time.sleep(0.01)
 
 
+def command_of(process: psutil.Process) -> list[str]:
+    """Its command line; empty for one that has ended."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 def worker_process() -> psutil.Process:
     """The handler: the one process that runs rp_handler.py and is no child of another such (the SDK's heartbeat)."""
     children = psutil.Process().children(recursive=True)
-    handlers = [child for child in children if "rp_handler.py" in " ".join(child.cmdline())]
+    handlers = [child for child in children if "rp_handler.py" in " ".join(command_of(child))]
     pids = {child.pid for child in handlers}
     return next(child for child in handlers if child.ppid() not in pids)
 
