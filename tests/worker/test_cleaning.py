@@ -108,6 +108,26 @@ async def test_nothing_is_left_of_a_job_that_failed(
     assert left_behind(tmp_path) == []
 
 
+async def test_nothing_is_left_of_what_a_job_saved_elsewhere_before_it_failed(
+    handler: Handler, folders: LocalFolders
+) -> None:
+    workflow = {
+        **with_everything()["workflow"],
+        "6": {"class_type": "ImageInvert", "inputs": {"image": ["1", 0]}},
+        "7": {"class_type": "ImageInvert", "inputs": {"image": ["6", 0]}},
+        "8": {"class_type": "SaveImage", "inputs": {"images": ["7", 0], "filename_prefix": "no\x00name"}},
+    }
+    before = left(folders)
+    saved_something = False
+    for _ in range(5):  # in which order nodes run is up to ComfyUI
+        given = {**with_everything(), "workflow": workflow, "allow_partial": True}
+        answer = await handler(job(**given))
+        assert answer["code"] == "prompt_failed"
+        saved_something |= any(image["node_id"] == "5" for image in answer.get("images") or ())
+        assert left(folders) == before
+    assert saved_something
+
+
 async def test_nothing_is_left_of_a_job_that_was_cancelled(
     comfyui_url: str, checkpoint: str, folders: LocalFolders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -235,6 +235,10 @@ async def test_a_model_that_models_toml_knows_is_fetched_by_the_first_job_that_n
         assert answer["code"] == "invalid_workflow"
         assert "models/checkpoints" in answer["error"]
         assert server.requests == []
+        placed = tmp_path / "engine" / "models" / "checkpoints" / "never.safetensors"
+        placed.write_bytes(tensors())  # by somebody else; what was learned before is out of date
+        answer = await handler(job(prompt="x", parameters={**small, "checkpoint": placed.name}))
+        assert answer["status"] == "success", answer
         answer = await handler(job(prompt="x", parameters={**small, "checkpoint": "late.safetensors"}))
         assert answer["status"] == "success", answer
         again = await handler(job(prompt="x", parameters={**small, "checkpoint": "late.safetensors"}))

@@ -14,12 +14,15 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from distant_comfyui import DistantComfyUI
 from worker_jobs import job, make_handler, save_color
 
 from comfypod.comfyui.folders import LocalFolders, find_local_folders
 from comfypod.comfyui.http import ComfyUIHTTP
 from comfypod.comfyui.outputs import OutputFile
-from comfypod.errors import ComfyUIUnavailable
+from comfypod.errors import ComfyUIUnavailable, PromptRejected
+from comfypod.schema.job import OutputSelection
+from comfypod.worker.finishing import finish
 from comfypod.worker.handler import Handler
 from comfypod.worker.surroundings import KnownSurroundings
 from comfypod.worker.sweeping import Sweeper
@@ -43,6 +46,30 @@ async def test_texts_over_the_limit_fail_and_say_so(comfyui_url: str) -> None:
     answer = await handler(job(workflow=text_of(110_000)))
     assert answer["code"] == "output_too_large"
     assert answer["details"]["size_bytes"] > 110_000
+
+
+async def test_texts_have_no_other_way_than_the_answer(comfyui_url: str, s3_server: S3Server) -> None:
+    handler = make_handler(comfyui_url, inline_limit_bytes="100000", **s3_server.environment)
+    assert (await handler(job(workflow=text_of(110_000))))["code"] == "output_too_large"
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n job-1 cut off", b"no picture: job-1"])
+async def test_a_broken_output_is_delivered_as_its_node_left_it(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(content)
+    async with Workspace("1", None) as workspace:
+        workspace.folder = "job-1"
+        for selection in (OutputSelection(), OutputSelection(format="webp"), OutputSelection(metadata=False)):
+            assert finish(path, "a.png", selection, workspace).path.read_bytes() == content
+
+
+def test_the_hint_of_a_value_stands_in_place_of_comfyuis_own_words() -> None:
+    errors = [{"type": "value_not_in_list", "extra_info": {"input_name": "lora_name", "received_value": "fux"}}]
+    error = PromptRejected(
+        {}, {"5": {"class_type": "Loader", "errors": errors}}, hints={"5.lora_name": "did you mean fox"}
+    )
+    assert str(error) == "ComfyUI refused the workflow: did you mean fox"
+    assert "hints" not in error.details()
 
 
 async def test_null_is_the_same_as_nothing(handler: Handler) -> None:
@@ -197,8 +224,11 @@ async def test_another_comfyui_is_asked_anew_and_one_that_was_busy_again(comfyui
     async with view({"folder": tmp_path, "status": 503}) as url, ComfyUIHTTP(url) as http:
         with pytest.raises(ComfyUIUnavailable):
             await known.of(http)
+    async with DistantComfyUI(comfyui_url).running() as distant, ComfyUIHTTP(distant.url) as http:
+        assert (await known.of(http)).local is None
     async with ComfyUIHTTP(comfyui_url) as http:
         assert "SaveImage" in (await known.of(http)).catalogue
+        assert (await known.of(http)).local is not None
         assert (await known.of(http)) is (await known.of(http))
 
 
