@@ -82,7 +82,7 @@ class JobRun:
         def compared(catalogue: Catalogue) -> Awaitable[Findings]:
             return asyncio.to_thread(check_workflow, workflow, catalogue, explain)
 
-        store = outside.models(self._network, surroundings)
+        store = outside.models(self._network, surroundings, is_own=comfyui.is_own)
         if store is not None:
             await stack.enter_async_context(store.using(named_models(workflow, outside.manifest)))
         findings = await compared(surroundings.catalogue)

@@ -71,9 +71,12 @@ class Outside:
         """
         return RequestBucket.parse(s3_config, network.http, self._settings.bucket_url_lifetime_seconds)
 
-    def models(self, network: Network, surroundings: Surroundings) -> ModelStore | None:
-        """The model files of this ComfyUI; None where nothing can be put into its folders."""
-        folders = self._model_folders(surroundings)
+    def models(self, network: Network, surroundings: Surroundings, *, is_own: bool) -> ModelStore | None:
+        """The model files of this ComfyUI; None where nothing can be put into its folders.
+
+        Into those of a ComfyUI that is not the worker's own nothing is put, unless MODELS_DIRECTORY says so.
+        """
+        folders = self._model_folders(surroundings) if is_own or self._settings.models_directory else {}
         if not folders:
             return None
         if surroundings.url not in network.stores:

@@ -38,7 +38,7 @@ async def fetch_boot_models(facilities: Facilities, source: ServerSource) -> Non
     server = await source.ready(deadline)
     async with ComfyUIHTTP(server.url) as http, outside.open() as network:
         surroundings = await facilities.surroundings.of(http)
-        store = outside.models(network, surroundings)
+        store = outside.models(network, surroundings, is_own=server.is_own)
         if store is None:
             raise ModelFetchFailed(wanted[0], "ComfyUI's folders are not seen here; set MODELS_DIRECTORY")
         async with store.using(wanted):

@@ -228,7 +228,9 @@ async def test_a_model_that_models_toml_knows_is_fetched_by_the_first_job_that_n
     process.start()
     try:
         process.wait_until_ready(START_SECONDS)
-        settings = Settings.from_environment({"DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1"})
+        settings = Settings.from_environment(
+            {"DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1", "MODELS_DIRECTORY": str(tmp_path / "engine" / "models")}
+        )
         handler = Handler(Facilities.of_repository(tmp_path, settings, {}), RemoteServer(process.url), None)
         small = {"steps": 1, "width": 64, "height": 64}
         answer = await handler(job(prompt="x", parameters={**small, "checkpoint": "never.safetensors"}))
