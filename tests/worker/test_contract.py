@@ -236,6 +236,9 @@ async def test_a_model_that_models_toml_knows_is_fetched_by_the_first_job_that_n
         answer = await handler(job(prompt="x", parameters={**small, "checkpoint": "never.safetensors"}))
         assert answer["code"] == "invalid_workflow"
         assert "models/checkpoints" in answer["error"]
+        others = Handler(Facilities.of_repository(tmp_path, Settings(), {}), RemoteServer(process.url), None)
+        answer = await others(job(prompt="x", parameters={**small, "checkpoint": "late.safetensors"}))
+        assert answer["code"] == "invalid_workflow"  # nothing is put into a ComfyUI that somebody else runs
         assert server.requests == []
         placed = tmp_path / "engine" / "models" / "checkpoints" / "never.safetensors"
         placed.write_bytes(tensors())  # by somebody else; what was learned before is out of date
