@@ -62,6 +62,7 @@ def test_models_that_are_wanted_at_boot_are_there_when_the_worker_is_ready(tmp_p
         models = entry(files.url("always.safetensors"))
         with application(tmp_path, models, DOWNLOAD_ALLOWED_HOSTS="127.0.0.1") as worker:
             worker.wait_until_ready()
+        requests = list(files.requests)
         with application(tmp_path, models, DOWNLOAD_ALLOWED_HOSTS="127.0.0.1") as worker:
             worker.wait_until_ready()
     assert (tmp_path / "engine" / "models" / "checkpoints" / "always.safetensors").read_bytes() == TENSORS
