@@ -49,7 +49,7 @@ def convert_image(
     quality: int | None,
     keep_metadata: bool,
 ) -> list[str]:
-    """Write a still picture to ``target`` in another format; ask `is_animated` before, and deliver an animation as is.
+    """Write a still picture to ``target`` in another format; an animation is refused.
 
     A picture that has the format already is copied, unless a ``quality`` is asked of it. For JPEG, transparency is laid
     on white: that is how a page shows it, while ComfyUI's own ``/view?preview=jpeg`` uncovers what is beneath. Grey

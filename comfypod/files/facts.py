@@ -44,17 +44,6 @@ def probe(path: Path, content_type: str) -> MediaInfo:
     return MediaInfo()
 
 
-def is_animated(path: Path) -> bool:
-    """Whether the file is an animation, or has several pages: converting it would lose all but the first.
-
-    A file that is no picture is none. Raises OSError if it cannot be read.
-    """
-    try:
-        return look_at_picture(path).is_animated
-    except FileRefused:
-        return False
-
-
 def look_at_picture(path: Path) -> PictureFacts:
     """What the picture's header tells.
 

@@ -13,13 +13,17 @@ from PIL import Image, PngImagePlugin
 
 from comfypod.files.chunks import mapped, png_chunks, webp_chunks
 from comfypod.files.conversion import PictureFormat, convert_image, strip_metadata
-from comfypod.files.facts import is_animated
+from comfypod.files.facts import probe
 from comfypod.files.isolation import FileRefused
 from tests.files import media_files as files
 
 PROMPT = json.dumps({"3": {"class_type": "KSampler", "inputs": {"seed": 42}}})
 WORKFLOW = json.dumps({"nodes": [{"title": "Grüße 🦊"}]}, ensure_ascii=False)
 ORIENTATION = 0x0112
+
+
+def is_animated(path: Path) -> bool:
+    return (probe(path, "image/png").frames or 0) > 1
 
 
 def _array(path: Path, mode: str) -> np.ndarray:

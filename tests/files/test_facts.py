@@ -14,9 +14,13 @@ from pathlib import Path
 import av
 import pytest
 
-from comfypod.files.facts import EVERYDAY_BYTES, MediaInfo, is_animated, probe
+from comfypod.files.facts import EVERYDAY_BYTES, MediaInfo, probe
 from comfypod.files.isolation import FileRefused, HoldsSomethingElse, run_isolated
 from tests.files import media_files as files
+
+
+def is_animated(path: Path) -> bool:
+    return (probe(path, "image/png").frames or 0) > 1
 
 
 def _file(folder: Path, name: str, content: bytes) -> Path:
