@@ -145,7 +145,9 @@ def client(local: LocalEndpoint) -> Iterator[Client]:
 
 def test_a_job_is_followed_step_by_step(client: Client) -> None:
     seen: list[JobStatus] = []
-    output = client.submit({"prompt": "a red circle on blue", "parameters": {"seed": 1, "steps": 60}}).wait(seen.append)
+    output = client.submit(
+        {"prompt": "a red circle on blue", "parameters": {"seed": 1, "steps": 100, "width": 768, "height": 768}}
+    ).wait(seen.append)
     progress = [status.progress for status in seen if status.progress]
     values = [update["value"] for update in progress]
     assert len(values) >= 3
