@@ -10,30 +10,20 @@ Client side: docs.runpod.io, "Operation reference" and "Send API requests". Work
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Self
 
 from aiohttp import web
 
-from comfypod.emulator.platform.client_routes import ClientRoutes
+from comfypod.emulator.events import log_event
+from comfypod.emulator.fleet.workers import WorkerPool
+from comfypod.emulator.platform.application import Identity, PlatformApplication
 from comfypod.emulator.platform.endpoint import EmulatedEndpoint
-from comfypod.emulator.platform.http import (
-    Handler,
-    UnknownEndpoint,
-    errors_as_json,
-    is_same_key,
-    reachable_url,
-    refusal,
-)
+from comfypod.emulator.platform.http import reachable_url
 from comfypod.emulator.platform.jobs import EndpointJobs
 from comfypod.emulator.platform.requests import Limits
-from comfypod.emulator.platform.worker_routes import WorkerRoutes
-from comfypod.emulator.platform.workers import WorkerPool, log_event
 
-# A refused worker polls again at once; holding its answer keeps it from doing so thousands of times a second.
-_REFUSAL_HOLD_SECONDS = 1.0
 _STOP_JOBS_SECONDS = 1.5
 
 
@@ -63,6 +53,9 @@ class RunPodEmulator:
         # RunPod gives workers a key of their own; clients' routes refuse it and the other way round.
         self.worker_key = f"worker-{api_key}"
         self._endpoint = EmulatedEndpoint(limits, poll_seconds)
+        self._application = PlatformApplication(
+            self._endpoint, Identity(endpoint_id, api_key, self.worker_key), self._worker_ids, self._replace
+        )
         self.pool: WorkerPool | None = None
         self._ping_interval_seconds = max(1, ping_interval_seconds)  # below 1 s runpod-python's heartbeat crashes
         if worker_command:
@@ -109,7 +102,7 @@ class RunPodEmulator:
         """
         # A handler whose client has gone away is cancelled: it would wait for nobody, and could lose a job to nobody.
         runner = web.AppRunner(
-            self._application(), handler_cancellation=True, access_log=None, shutdown_timeout=_STOP_JOBS_SECONDS
+            self._application.build(), handler_cancellation=True, access_log=None, shutdown_timeout=_STOP_JOBS_SECONDS
         )
         self._runner = runner
         try:
@@ -181,51 +174,3 @@ class RunPodEmulator:
 
     def _replace(self, worker_id: str) -> bool:
         return self.pool is not None and self.pool.replace(worker_id)
-
-    # Routes and who may use them.
-
-    def _application(self) -> web.Application:
-        application = web.Application(middlewares=[errors_as_json])
-        for routes, guard in (
-            (ClientRoutes(self._endpoint, self._worker_ids).table(), self._for_client),
-            (WorkerRoutes(self._endpoint, self._replace).table(), self._for_worker),
-        ):
-            for route, handler in routes.items():
-                method, path = route.split(" ", 1)
-                application.router.add_route(method, "/v2/{endpoint}" + path, guard(handler))
-        return application
-
-    def _for_client(self, handler: Handler) -> Handler:
-        async def guarded(request: web.Request) -> web.StreamResponse:
-            if not is_same_key(request.headers.get("Authorization", "").removeprefix("Bearer "), self.api_key):
-                return refusal(401, "The API key is missing or wrong.")
-            self._check_endpoint(request)
-            return await handler(request)
-
-        return guarded
-
-    def _for_worker(self, handler: Handler) -> Handler:
-        async def guarded(request: web.Request) -> web.StreamResponse:
-            worker_id = request.match_info["worker"]
-            if not self._is_worker(worker_id, request.headers.get("Authorization", "")):
-                log_event("worker_refused", logging.WARNING, worker_id=worker_id)
-                await asyncio.sleep(_REFUSAL_HOLD_SECONDS)
-                return refusal(401, "The worker's key is wrong. The one in ~/.runpod/config.toml, if any, wins.")
-            self._check_endpoint(request)
-            self.jobs.hear(worker_id)
-            return await handler(request)
-
-        return guarded
-
-    def _is_worker(self, worker_id: str, key: str) -> bool:
-        """Whether a worker may speak under this id.
-
-        A worker of the pool may with any key: runpod-python prefers the key in ~/.runpod/config.toml to the one it was
-        started with, and only such a worker knows its id, which is random.
-        """
-        return is_same_key(key, self.worker_key) or worker_id in self._worker_ids()
-
-    def _check_endpoint(self, request: web.Request) -> None:
-        if request.match_info["endpoint"] != self.endpoint_id:
-            name = request.match_info["endpoint"]
-            raise UnknownEndpoint(f"There is no endpoint {name}; this emulator has {self.endpoint_id}.")

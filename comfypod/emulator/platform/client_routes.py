@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection
 
 from aiohttp import web
 
+from comfypod.emulator.events import log_event
 from comfypod.emulator.platform.endpoint import EmulatedEndpoint
 from comfypod.emulator.platform.http import Handler, answer, not_emulated, read_body, whole_number
 from comfypod.emulator.platform.requests import InvalidRequest, JobRequest, parse_object
-from comfypod.emulator.platform.workers import log_event
 
 # /runsync holds its answer this long unless ?wait= says otherwise (milliseconds, 1000 to 300000).
 _RUNSYNC_WAIT_MILLISECONDS = 90_000

@@ -96,6 +96,15 @@ class Job:
         return document
 
 
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What the scaler looks at: jobs that wait (low priority apart), how long the first of them has, jobs that run."""
+
+    queued: int
+    longest_wait_seconds: float
+    in_progress: int
+
+
 @dataclass(slots=True)
 class _Worker:
     seen: float
@@ -176,6 +185,18 @@ class EndpointJobs:
                 "unhealthy": len(unhealthy),
             },
         }
+
+    def demand(self) -> Demand:
+        """How much there is to do."""
+        waits = [self._clock() - self._jobs[job_id].submitted for job_id in self._queue]
+        running = sum(job.state is JobState.IN_PROGRESS for job in self._jobs.values())
+        return Demand(len(waits), max(waits, default=0.0), running)
+
+    def jobs_of(self, worker_id: str) -> list[str]:
+        """The jobs that the worker has taken and that have not ended."""
+        return [
+            job.id for job in self._jobs.values() if job.worker_id == worker_id and job.state is JobState.IN_PROGRESS
+        ]
 
     # What a worker does.
 

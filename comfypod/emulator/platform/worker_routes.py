@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from comfypod.emulator.events import log_event
 from comfypod.emulator.platform.endpoint import EmulatedEndpoint
 from comfypod.emulator.platform.http import Handler, answer, is_connected, not_emulated, read_body, whole_number
 from comfypod.emulator.platform.requests import InvalidRequest, parse_object
-from comfypod.emulator.platform.workers import log_event
 
 
 class WorkerRoutes:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
-_log = logging.getLogger(__name__)
+from comfypod.emulator.events import log_event
 
 # A worker that ends sooner than this after its start has failed to start: the next one waits a little longer.
 SHORT_LIFE_SECONDS = 10.0
@@ -41,11 +41,6 @@ os.execvp(sys.argv[2], sys.argv[2:])
 # What a worker may keep of the emulator's own RUNPOD_ variables. All others describe another endpoint, are secret
 # (RUNPOD_API_KEY), or start runpod-python in another mode (RUNPOD_REALTIME_PORT).
 _KEPT_VARIABLES = frozenset({"RUNPOD_LOG_LEVEL", "RUNPOD_DEBUG_LEVEL"})
-
-
-def log_event(name: str, level: int = logging.INFO, **fields: object) -> None:
-    """Log that ``name`` happened, with its fields."""
-    _log.log(level, name, extra={"fields": fields})
 
 
 class WorkerHost(Protocol):
