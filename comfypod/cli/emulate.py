@@ -1,9 +1,8 @@
-"""``comfypod emulate …``: run an emulated server until it is told to stop."""
+"""``comfypod emulate comfyui``: run the built-in engine until it is told to stop."""
 
 from __future__ import annotations
 
 import asyncio
-import shlex
 import signal
 import sys
 import traceback
@@ -15,11 +14,8 @@ from comfypod import logs
 from comfypod.cli.local import READY_PREFIX
 from comfypod.emulator.comfyui import ComfyUIEmulator
 from comfypod.emulator.faults import Fault
-from comfypod.emulator.runpod import RunPodEmulator
 from comfypod.errors import ConfigurationError
 from comfypod.settings import Settings
-
-WORKER_SCRIPT = Path("rp_handler.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +48,7 @@ async def _serve_comfyui(options: EngineOptions) -> BaseException | None:
     """Return what ended the engine, None if it was told to stop."""
     emulator = await _start_comfyui(options)
     # Only now: while it starts, a signal ends it at once, as it ends ComfyUI.
-    stop = _stop_signal()
+    stop = stop_signal()
     emulator.died.add_done_callback(lambda _: stop.set())
     try:
         print(f"{READY_PREFIX}{emulator.url}", flush=True)
@@ -83,31 +79,7 @@ async def _start_comfyui(options: EngineOptions) -> ComfyUIEmulator:
     return emulator
 
 
-def serve_runpod(port: int, endpoint_id: str, api_key: str, workers: int, worker_command: str | None) -> None:
-    """Run a local RunPod and its workers until SIGINT or SIGTERM."""
-    logs.configure(Settings())
-    if worker_command is None and workers and not WORKER_SCRIPT.is_file():
-        raise ConfigurationError([f"There is no {WORKER_SCRIPT} here; go to the repository, or use --worker-command."])
-    command = shlex.split(worker_command) if worker_command else [sys.executable, "-u", str(WORKER_SCRIPT)]
-    asyncio.run(_serve_runpod(port, endpoint_id, api_key, workers, command))
-
-
-async def _serve_runpod(port: int, endpoint_id: str, api_key: str, workers: int, command: list[str]) -> None:
-    stop = _stop_signal()
-    worker_command = command if workers else []
-    emulator = RunPodEmulator(endpoint_id, api_key, worker_command=worker_command, worker_count=workers)
-    try:
-        await emulator.start(port=port)
-    except OSError as error:
-        raise ConfigurationError([f"The local RunPod cannot start at port {port} ({error})."]) from error
-    try:
-        print(f"{READY_PREFIX}{emulator.base_url}", flush=True)
-        await stop.wait()
-    finally:
-        await emulator.stop()
-
-
-def _stop_signal() -> asyncio.Event:
+def stop_signal() -> asyncio.Event:
     """Set on SIGINT and SIGTERM."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,7 +1,7 @@
 """A local RunPod endpoint: what clients and the unmodified runpod-python 1.12.0 worker see of the platform, over HTTP.
 
-It has queue, states, limits, cancellation, timeouts, lost workers and ``stopPod``. What it does not have yet answers
-501 and says so. It must not know ComfyUI, nor anything else about what the jobs do.
+The endpoint and its jobs are `comfypod.emulator.platform`, its worker processes `comfypod.emulator.fleet`; here they
+are put together and served. It must not know ComfyUI, nor anything else about what the jobs do.
 
 Client side: docs.runpod.io, "Operation reference" and "Send API requests". Worker side: runpod-python,
 ``runpod/serverless/modules`` (``rp_job.py``, ``rp_http.py``, ``rp_ping.py``, ``rp_scale.py``).
@@ -10,25 +10,28 @@ Client side: docs.runpod.io, "Operation reference" and "Send API requests". Work
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
-from pathlib import Path
-from typing import Self
+import time
+from collections.abc import Collection, Mapping
+from typing import Any, Self
 
 from aiohttp import web
 
 from comfypod.emulator.events import log_event
-from comfypod.emulator.fleet.workers import WorkerPool
+from comfypod.emulator.fleet.fleet import Fleet
+from comfypod.emulator.fleet.host import WorkerActivity
+from comfypod.emulator.fleet.options import FleetOptions
+from comfypod.emulator.fleet.report import fleet_document
 from comfypod.emulator.platform.application import Identity, PlatformApplication
 from comfypod.emulator.platform.endpoint import EmulatedEndpoint
 from comfypod.emulator.platform.http import reachable_url
-from comfypod.emulator.platform.jobs import EndpointJobs
-from comfypod.emulator.platform.requests import Limits
+from comfypod.emulator.platform.jobs import Demand, EndpointJobs
+from comfypod.emulator.platform.options import PlatformOptions
 
 _STOP_JOBS_SECONDS = 1.5
 
 
 class RunPodEmulator:
-    """One endpoint on a port of this machine, and, if a ``worker_command`` is given, its worker processes.
+    """One endpoint on a port of this machine, and, if ``fleet`` is given, its worker processes.
 
     Use it as an asynchronous context manager, or call `start` and, whatever happens, `stop`. A client needs `base_url`,
     the endpoint's id and the key; a worker needs `worker_environment`.
@@ -39,37 +42,28 @@ class RunPodEmulator:
         endpoint_id: str = "local",
         api_key: str = "local",
         *,
-        limits: Limits | None = None,
-        poll_seconds: float = 10.0,
+        platform: PlatformOptions | None = None,
+        fleet: FleetOptions | None = None,
         ping_interval_seconds: int = 5,
-        worker_command: Sequence[str] = (),
-        worker_count: int = 1,
-        worker_directory: Path | None = None,
-        worker_log: Path | None = None,
-        stop_seconds: float = 5.0,
     ) -> None:
         self.endpoint_id = endpoint_id
         self.api_key = api_key
         # RunPod gives workers a key of their own; clients' routes refuse it and the other way round.
         self.worker_key = f"worker-{api_key}"
-        self._endpoint = EmulatedEndpoint(limits, poll_seconds)
+        self._endpoint = EmulatedEndpoint(platform, max_workers=fleet.max_workers if fleet is not None else None)
         self._application = PlatformApplication(
-            self._endpoint, Identity(endpoint_id, api_key, self.worker_key), self._worker_ids, self._replace
+            self._endpoint,
+            Identity(endpoint_id, api_key, self.worker_key),
+            self._worker_states,
+            self._replace,
+            self.overview,
         )
-        self.pool: WorkerPool | None = None
+        self.fleet: Fleet | None = Fleet(self, fleet) if fleet is not None else None
         self._ping_interval_seconds = max(1, ping_interval_seconds)  # below 1 s runpod-python's heartbeat crashes
-        if worker_command:
-            self.pool = WorkerPool(
-                self,
-                worker_command,
-                count=worker_count,
-                directory=worker_directory,
-                log=worker_log,
-                stop_seconds=stop_seconds,
-            )
         self._runner: web.AppRunner | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._base_url = ""
+        self._started = time.monotonic()
 
     @property
     def jobs(self) -> EndpointJobs:
@@ -109,9 +103,10 @@ class RunPodEmulator:
             await runner.setup()
             await web.TCPSite(runner, host, port).start()
             self._base_url = reachable_url(*runner.addresses[0][:2])
+            self._started = time.monotonic()
             self._sweeper = asyncio.create_task(self._endpoint.sweep_forever())
-            if self.pool is not None:
-                self.pool.start()
+            if self.fleet is not None:
+                self.fleet.start()
         except BaseException:
             await self.stop()
             raise
@@ -121,8 +116,8 @@ class RunPodEmulator:
         """End the workers, answer every held request, and close the port. May be called twice."""
         self._endpoint.is_closing = True
         try:
-            if self.pool is not None:
-                await self.pool.stop()
+            if self.fleet is not None:
+                await self.fleet.stop()
         finally:
             self._endpoint.close()
             sweeper, self._sweeper = self._sweeper, None
@@ -132,8 +127,18 @@ class RunPodEmulator:
             if runner is not None:
                 await runner.cleanup()
 
+    def overview(self) -> dict[str, Any]:
+        """What GET /emulator/state answers: the queue, the jobs, the workers and what they cost."""
+        return {
+            "emulated": True,
+            "endpoint_id": self.endpoint_id,
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            **self._endpoint.overview(),
+            **fleet_document(self.fleet),
+        }
+
     def worker_environment(self, worker_id: str) -> dict[str, str]:
-        """What a worker process needs to serve this endpoint; for a pool's worker it is set already.
+        """What a worker process needs to serve this endpoint; for one of the fleet it is set already.
 
         ``$ID`` and ``$RUNPOD_POD_ID`` stay as they are: runpod-python puts the worker's and the job's ids there. The
         ``?gpu=`` is needed, because it appends ``&name=value``. The automatic checks are off, since one of them needs
@@ -153,7 +158,21 @@ class RunPodEmulator:
             "RUNPOD_SKIP_GPU_CHECK": "true",
         }
 
-    # What the pool needs (`WorkerHost`).
+    # What the fleet needs (`WorkerHost`).
+
+    def demand(self) -> Demand:
+        """How much there is to do."""
+        return self.jobs.demand()
+
+    def activity(self, worker_ids: Collection[str]) -> Mapping[str, WorkerActivity]:
+        """What these workers do; one with a job is among them however silent it is: the job may keep it busy."""
+        heard, unhealthy = set(self.jobs.workers()), self.jobs.unhealthy_workers()
+        found = {}
+        for worker_id in worker_ids:
+            job_ids = tuple(self.jobs.jobs_of(worker_id))
+            if job_ids or worker_id in heard:
+                found[worker_id] = WorkerActivity(job_ids, worker_id in unhealthy)
+        return found
 
     async def stop_jobs(self, worker_id: str) -> None:
         """Tell the worker to stop its running jobs; return when it has heard it, or after a short deadline."""
@@ -165,12 +184,17 @@ class RunPodEmulator:
         """Answer the worker's held polls, so that its loops see that they were told to end; give it no more jobs."""
         self._endpoint.release(worker_id)
 
+    def revive(self, worker_id: str) -> None:
+        """Have the frozen worker's next job-take refused once, as FlashBoot does, and then give it jobs again."""
+        self._endpoint.forget(worker_id)  # until it is heard of again
+        self._endpoint.revive(worker_id)
+
     def forget(self, worker_id: str) -> None:
         """The worker's process is gone."""
         self._endpoint.forget(worker_id)
 
-    def _worker_ids(self) -> Collection[str]:
-        return self.pool.workers if self.pool is not None else ()
+    def _worker_states(self) -> Mapping[str, str]:
+        return self.fleet.states() if self.fleet is not None else {}
 
     def _replace(self, worker_id: str) -> bool:
-        return self.pool is not None and self.pool.replace(worker_id)
+        return self.fleet is not None and self.fleet.replace(worker_id)

@@ -194,5 +194,5 @@ def test_what_ends_comfyui_ends_the_process_with_a_traceback(start: Start) -> No
 
 def test_a_wrong_fault_is_refused_with_what_is_valid(start: Start) -> None:
     engine = start("--fault", "exti:code=1")
-    assert engine.exit_code() == 1
+    assert engine.exit_code() == 2
     assert "There is no fault 'exti'. Did you mean exit" in engine.lines[-1]

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from comfypod.emulator.platform.jobs import LOST_JOB_ERROR, EndpointJobs, JobState, UnknownJob
-from comfypod.emulator.platform.requests import InvalidRequest, JobRequest, Limits, NotEmulated, parse_object
+from comfypod.emulator.platform.requests import InvalidRequest, JobRequest, Limits, parse_object
 
 
 class Clock:
@@ -42,6 +42,7 @@ def bench() -> Bench:
     return Bench()
 
 
+@pytest.mark.fact("A4-status-fields")
 def test_job_that_succeeds_shows_its_times_worker_and_output(bench: Bench) -> None:
     job_id = bench.submit()
     assert bench.jobs.status(job_id) == {"id": job_id, "status": "IN_QUEUE"}
@@ -77,11 +78,13 @@ def test_jobs_are_given_out_in_the_order_in_which_they_came(bench: Bench) -> Non
     assert bench.jobs.take("w1") == []
 
 
+@pytest.mark.fact("A2-job-id")
 def test_ids_tell_run_from_runsync(bench: Bench) -> None:
     assert bench.submit(sync=True).startswith("sync-")
     assert not bench.submit().startswith("sync-")
 
 
+@pytest.mark.fact("A6-progress-is-output")
 def test_only_the_last_progress_is_seen_and_the_result_replaces_it(bench: Bench) -> None:
     job_id = bench.submit()
     bench.jobs.take("w1")
@@ -96,6 +99,8 @@ def test_only_the_last_progress_is_seen_and_the_result_replaces_it(bench: Bench)
     assert "output" not in bench.jobs.status(job_id)
 
 
+@pytest.mark.fact("B3-result")
+@pytest.mark.fact("B3-error")
 @pytest.mark.parametrize(
     ("body", "state"),
     [
@@ -126,6 +131,7 @@ def test_nothing_changes_a_job_that_has_ended(bench: Bench) -> None:
     assert bench.jobs.take_stops("w1") == []
 
 
+@pytest.mark.fact("A10-refused-result")
 def test_refused_result_leaves_a_completed_job_without_output(bench: Bench) -> None:
     job_id = bench.submit()
     bench.jobs.take("w1")
@@ -138,6 +144,7 @@ def test_refused_result_leaves_a_completed_job_without_output(bench: Bench) -> N
     assert "output" not in bench.jobs.status(job_id)
 
 
+@pytest.mark.fact("A8-cancel")
 def test_cancelling_a_queued_job_takes_it_out_of_the_queue(bench: Bench) -> None:
     job_id, other = bench.submit(), bench.submit()
 
@@ -145,6 +152,8 @@ def test_cancelling_a_queued_job_takes_it_out_of_the_queue(bench: Bench) -> None
     assert [job["id"] for job in bench.jobs.take("w1", 5)] == [other]
 
 
+@pytest.mark.fact("A8-cancel")
+@pytest.mark.fact("B5-job-stop")
 def test_cancelling_a_running_job_tells_its_worker_once(bench: Bench) -> None:
     job_id = bench.submit()
     bench.jobs.take("w1")
@@ -156,6 +165,8 @@ def test_cancelling_a_running_job_tells_its_worker_once(bench: Bench) -> None:
     assert bench.jobs.take_stops("w1") == []
 
 
+@pytest.mark.fact("B2-ping")
+@pytest.mark.fact("B2-lost-job")
 def test_pings_keep_a_job_and_silence_loses_it_once_then_for_good(bench: Bench) -> None:
     job_id = bench.submit()
     bench.jobs.take("w1")
@@ -220,16 +231,19 @@ def test_jobs_that_never_reached_the_worker_go_back_as_they_were(bench: Bench) -
     assert [job["id"] for job in bench.jobs.take("w2", 2)] == [first, second]
 
 
+@pytest.mark.fact("A2-empty-input-never-runs")
 def test_empty_input_is_dropped_so_that_the_job_cannot_run(bench: Bench) -> None:
     job_id = bench.submit(input={})
     assert bench.jobs.take("w1") == [{"id": job_id}]
 
 
+@pytest.mark.fact("B4-passed-fields")
 def test_worker_gets_the_bucket_but_not_the_policy(bench: Bench) -> None:
     job_id = bench.submit(s3Config={"bucketName": "b"}, policy={"ttl": 60_000})
     assert bench.jobs.take("w1") == [{"id": job_id, "input": {"prompt": "a fox"}, "s3Config": {"bucketName": "b"}}]
 
 
+@pytest.mark.fact("A9-execution-timeout")
 def test_job_that_runs_too_long_times_out_and_is_stopped(bench: Bench) -> None:
     job_id = bench.submit(policy={"executionTimeout": 60_000})
     bench.after(100)  # waiting does not count
@@ -244,6 +258,7 @@ def test_job_that_runs_too_long_times_out_and_is_stopped(bench: Bench) -> None:
     assert bench.jobs.take_stops("w1") == [job_id]
 
 
+@pytest.mark.fact("A9-execution-timeout")
 def test_execution_time_is_limited_to_ten_minutes_by_default(bench: Bench) -> None:
     job_id = bench.submit()
     bench.jobs.take("w1")
@@ -254,6 +269,8 @@ def test_execution_time_is_limited_to_ten_minutes_by_default(bench: Bench) -> No
     assert bench.state(job_id) == "TIMED_OUT"
 
 
+@pytest.mark.fact("A9-ttl")
+@pytest.mark.fact("A4-unknown-is-404")
 @pytest.mark.parametrize("is_taken", [False, True])
 def test_expired_job_is_gone_in_whatever_state_it_was(bench: Bench, is_taken: bool) -> None:
     job_id = bench.submit(policy={"ttl": 20_000})
@@ -268,6 +285,7 @@ def test_expired_job_is_gone_in_whatever_state_it_was(bench: Bench, is_taken: bo
     assert bench.jobs.is_settled(job_id)
 
 
+@pytest.mark.fact("A4-ttl-query")
 def test_time_to_live_can_be_changed_by_asking_for_the_status(bench: Bench) -> None:
     job_id = bench.submit()
     bench.after(15)
@@ -279,6 +297,7 @@ def test_time_to_live_can_be_changed_by_asking_for_the_status(bench: Bench) -> N
         bench.jobs.status(job_id)
 
 
+@pytest.mark.fact("A9-retention")
 @pytest.mark.parametrize(("sync", "seconds"), [(False, 1800), (True, 60)])
 def test_result_is_kept_for_its_retention(bench: Bench, sync: bool, seconds: int) -> None:
     job_id = bench.submit(sync=sync)
@@ -291,6 +310,7 @@ def test_result_is_kept_for_its_retention(bench: Bench, sync: bool, seconds: int
         bench.jobs.status(job_id)
 
 
+@pytest.mark.fact("A8-health")
 def test_health_counts_jobs_and_workers(bench: Bench) -> None:
     for ending in ({"output": 1}, {"error": "no"}):
         job_id = bench.submit()
@@ -304,7 +324,7 @@ def test_health_counts_jobs_and_workers(bench: Bench) -> None:
     bench.jobs.hear("w2")
     bench.jobs.ping("w3", [], is_unhealthy=True)
 
-    assert bench.jobs.health(["w1", "w4"]) == {
+    assert bench.jobs.health({"w4": "initializing"}) == {
         "jobs": {"completed": 1, "failed": 1, "inProgress": 1, "inQueue": 1, "retried": 0},
         "workers": {"idle": 1, "initializing": 1, "ready": 1, "running": 1, "throttled": 0, "unhealthy": 1},
     }
@@ -321,6 +341,7 @@ def test_stopping_a_worker_names_each_of_its_running_jobs(bench: Bench) -> None:
     assert bench.jobs.take_stops("w1") == running
 
 
+@pytest.mark.fact("B3-stop-pod")
 def test_stop_pod_is_recorded_whatever_became_of_the_job(bench: Bench) -> None:
     job_id = bench.submit()
     bench.jobs.take("w1")
@@ -329,6 +350,9 @@ def test_stop_pod_is_recorded_whatever_became_of_the_job(bench: Bench) -> None:
     assert bench.jobs.stop_pod_requests == ["w1"]
 
 
+@pytest.mark.fact("A2-input-required")
+@pytest.mark.fact("A9-execution-timeout")
+@pytest.mark.fact("A9-ttl")
 @pytest.mark.parametrize(
     ("body", "message"),
     [
@@ -339,16 +363,17 @@ def test_stop_pod_is_recorded_whatever_became_of_the_job(bench: Bench) -> None:
         ({"input": {}, "policy": {"executionTimeout": True}}, "number"),
         ({"input": {}, "policy": {"ttl": "1h"}}, "number"),
         ({"input": {}, "policy": {"ttl": 9999}}, "10000 to 604800000"),
+        ({"input": {}, "policy": {"lowPriority": "yes"}}, "lowPriority"),
+        ({"input": {}, "webhook": 5}, "webhook"),
+        ({"input": {}, "webhook": "file:///etc/passwd"}, "http"),
+        ({"input": {}, "webhook": "http://"}, "http"),
+        ({"input": {}, "webhook": "http://[::1"}, "http"),
+        ({"input": {}, "webhook": "http://host:port/"}, "http"),
     ],
 )
 def test_request_that_the_platform_would_refuse(body: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         JobRequest.parse(body, Limits())
-
-
-def test_webhook_is_refused_because_nothing_would_be_sent() -> None:
-    with pytest.raises(NotEmulated, match="webhook"):
-        JobRequest.parse({"input": {}, "webhook": "http://127.0.0.1/"}, Limits())
 
 
 @pytest.mark.parametrize(

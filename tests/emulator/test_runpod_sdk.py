@@ -19,12 +19,15 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
+from comfypod.emulator.fleet.options import FleetOptions
+from comfypod.emulator.platform.options import PlatformOptions
 from comfypod.emulator.platform.requests import Limits
 from comfypod.emulator.runpod import RunPodEmulator
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# The one argument is the concurrency. Notes are files, because a stopped job has no other way to tell.
+# The arguments are the concurrency, and "stream" for a generator handler. Notes are files, because a stopped job has no
+# other way to tell.
 HANDLER = """
 import asyncio, os, pathlib, sys
 import runpod
@@ -63,8 +66,18 @@ async def handler(job):
         case "refresh":
             return {"refresh_worker": True, "worker": os.environ["RUNPOD_POD_ID"]}
 
+async def stream(job):
+    yield {"step": 1}
+    yield "Straße"
+    if job["input"]["do"] == "stream and fail":
+        raise ValueError("no such thing")
+
 if __name__ == "__main__":
-    runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _: int(sys.argv[1])})
+    runpod.serverless.start({
+        "handler": stream if sys.argv[2:] == ["stream"] else handler,
+        "concurrency_modifier": lambda _: int(sys.argv[1]),
+        "return_aggregate_stream": True,
+    })
 """
 
 CLIENT = """
@@ -149,8 +162,8 @@ def running_in_session(session_id: int) -> list[int]:
 
 def only_worker(emulator: RunPodEmulator) -> tuple[str, int]:
     """The id of the worker and of its process."""
-    assert emulator.pool is not None
-    [(worker_id, worker)] = emulator.pool.workers.items()
+    assert emulator.fleet is not None
+    [(worker_id, worker)] = emulator.fleet.workers.items()
     return worker_id, worker.pid
 
 
@@ -161,12 +174,12 @@ def handler(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def emulator_for(handler: Path, concurrency: int, limits: Limits) -> RunPodEmulator:
+def emulator_for(handler: Path, concurrency: int, limits: Limits, *arguments: str) -> RunPodEmulator:
+    command = [sys.executable, "-u", str(handler), str(concurrency), *arguments]
     return RunPodEmulator(
-        worker_command=[sys.executable, "-u", str(handler), str(concurrency)],
-        worker_log=handler.with_name("log"),
+        platform=PlatformOptions(limits=limits),
+        fleet=FleetOptions(command=command, min_workers=1, max_workers=1, log=handler.with_name("log")),
         ping_interval_seconds=1,
-        limits=limits,
     )
 
 
@@ -183,6 +196,9 @@ async def client(handler: Path, session: aiohttp.ClientSession) -> AsyncIterator
         yield Client(emulator, session)
 
 
+@pytest.mark.fact("B1-environment")
+@pytest.mark.fact("B3-result")
+@pytest.mark.fact("B4-batch-take")
 async def test_job_runs_in_the_workers_process(client: Client) -> None:
     status = await client.finish(await client.submit("echo", text="Straße"))
     worker_id, _ = only_worker(client.emulator)
@@ -191,6 +207,8 @@ async def test_job_runs_in_the_workers_process(client: Client) -> None:
     assert status["workerId"] == worker_id
 
 
+@pytest.mark.fact("A6-progress-is-output")
+@pytest.mark.fact("B7-progress")
 async def test_progress_is_seen_while_the_job_runs(client: Client, tmp_path: Path) -> None:
     note = tmp_path / "go"
     job_id = await client.submit("progress", note=str(note))
@@ -202,11 +220,13 @@ async def test_progress_is_seen_while_the_job_runs(client: Client, tmp_path: Pat
     assert (status["status"], status["output"]) == ("COMPLETED", {"step": 2})
 
 
+@pytest.mark.fact("A3-runsync-result")
 async def test_runsync_brings_the_result(client: Client) -> None:
     answer = await client.send("POST", "/runsync", {"input": {"do": "echo", "text": "now"}})
     assert (answer["status"], answer["output"]["text"]) == ("COMPLETED", "now")
 
 
+@pytest.mark.fact("B3-exception")
 async def test_exception_in_the_handler_fails_the_job_with_its_traceback(client: Client) -> None:
     status = await client.finish(await client.submit("raise"))
     assert status["status"] == "FAILED"
@@ -214,12 +234,15 @@ async def test_exception_in_the_handler_fails_the_job_with_its_traceback(client:
     assert (details["error_type"], details["error_message"]) == ("<class 'ValueError'>", "no such thing")
 
 
+@pytest.mark.fact("B3-error")
 async def test_error_of_the_handler_fails_the_job_and_keeps_its_fields(client: Client) -> None:
     status = await client.finish(await client.submit("error"))
     assert (status["status"], status["error"]) == ("FAILED", "refused")
     assert status["output"] == {"code": "invalid_workflow"}
 
 
+@pytest.mark.fact("A10-refused-result")
+@pytest.mark.fact("B6-nan")
 @pytest.mark.parametrize("do", ["nan", "large"])
 async def test_result_that_the_platform_refuses_is_lost(client: Client, do: str) -> None:
     status = await client.finish(await client.submit(do))
@@ -227,6 +250,8 @@ async def test_result_that_the_platform_refuses_is_lost(client: Client, do: str)
     assert "output" not in status
 
 
+@pytest.mark.fact("A8-cancel")
+@pytest.mark.fact("B5-job-stop")
 async def test_cancel_reaches_the_handler(client: Client, tmp_path: Path) -> None:
     note = tmp_path / "note"
     job_id = await client.submit("sleep", note=str(note))
@@ -237,6 +262,7 @@ async def test_cancel_reaches_the_handler(client: Client, tmp_path: Path) -> Non
     assert (await client.status(job_id))["status"] == "CANCELLED"
 
 
+@pytest.mark.fact("A9-execution-timeout")
 async def test_execution_timeout_reaches_the_handler(client: Client, tmp_path: Path) -> None:
     note = tmp_path / "note"
     status = await client.finish(await client.submit("sleep", note=str(note), policy={"executionTimeout": 700}))
@@ -262,6 +288,7 @@ async def test_runpod_endpoint_works_unmodified(client: Client) -> None:
     assert "401" in refusal
 
 
+@pytest.mark.fact("B3-stop-pod")
 async def test_worker_that_asks_for_it_is_replaced(client: Client) -> None:
     worker_id, pid = only_worker(client.emulator)
     status = await client.finish(await client.submit("refresh"))
@@ -273,6 +300,29 @@ async def test_worker_that_asks_for_it_is_replaced(client: Client) -> None:
     assert worker_id in client.emulator.jobs.stop_pod_requests
 
 
+@pytest.mark.fact("A7-stream-drains")
+@pytest.mark.fact("B8-stream")
+async def test_what_a_generator_yields_is_streamed_in_order(handler: Path, session: aiohttp.ClientSession) -> None:
+    async with emulator_for(handler, 1, Limits(), "stream") as emulator:
+        client = Client(emulator, session)
+        for do, state in (("stream", "COMPLETED"), ("stream and fail", "FAILED")):
+            job_id = await client.submit(do)
+            stream: list[Any] = []
+            answer = {"status": "IN_QUEUE", "stream": []}
+            while answer["stream"] or answer["status"] in {"IN_QUEUE", "IN_PROGRESS"}:
+                answer = await client.send("GET", f"/stream/{job_id}")
+                stream += answer["stream"]
+            assert stream == [{"output": {"step": 1}}, {"output": "Straße"}]
+            assert answer["status"] == state
+            status = await client.status(job_id)
+            if state == "COMPLETED":
+                assert status["output"] == [{"step": 1}, "Straße"]
+            else:
+                assert "no such thing" in status["error"]
+
+
+@pytest.mark.fact("B2-lost-job")
+@pytest.mark.fact("B2-ping")
 async def test_worker_killed_in_mid_job_loses_it_to_its_replacement(
     handler: Path, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
@@ -310,9 +360,9 @@ async def test_stop_in_mid_job_stops_the_job_and_leaves_no_process(
 
 async def test_stop_while_the_worker_is_starting_leaves_no_process(handler: Path) -> None:
     async with emulator_for(handler, 1, Limits()) as emulator:
-        pool = emulator.pool
-        assert pool is not None
-        await until(lambda: bool(pool.workers))
+        fleet = emulator.fleet
+        assert fleet is not None
+        await until(lambda: bool(fleet.workers))
         _, pid = only_worker(emulator)
         await until(lambda: len(running_in_session(pid)) > 1, 5)  # cpuinfo, in the middle of `import runpod`
     await until(lambda: running_in_session(pid) == [], 2)

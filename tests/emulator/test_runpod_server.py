@@ -18,6 +18,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from comfypod.emulator.fleet.options import FleetOptions
+from comfypod.emulator.platform.options import PlatformOptions
 from comfypod.emulator.platform.requests import Limits
 from comfypod.emulator.runpod import RunPodEmulator
 
@@ -96,17 +98,22 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 @pytest.fixture
 async def wire(session: aiohttp.ClientSession) -> AsyncIterator[Wire]:
     """An endpoint with RunPod's own limits."""
-    async with RunPodEmulator(poll_seconds=0.5) as emulator:
+    async with RunPodEmulator(platform=PlatformOptions(poll_seconds=0.5)) as emulator:
         yield Wire(emulator, session)
 
 
 @pytest.fixture
 async def small(session: aiohttp.ClientSession) -> AsyncIterator[Wire]:
     """An endpoint on which everything is small and short."""
-    async with RunPodEmulator(poll_seconds=0.5, limits=LIMITS) as emulator:
+    async with RunPodEmulator(platform=PlatformOptions(poll_seconds=0.5, limits=LIMITS)) as emulator:
         yield Wire(emulator, session)
 
 
+@pytest.mark.fact("A1-success-is-200")
+@pytest.mark.fact("A1-status-get-and-post")
+@pytest.mark.fact("A2-run-answer")
+@pytest.mark.fact("B6-form-header")
+@pytest.mark.fact("B7-progress")
 async def test_job_from_run_to_result(wire: Wire) -> None:
     job_id = await wire.submit()
     job = await wire.take()
@@ -123,6 +130,7 @@ async def test_job_from_run_to_result(wire: Wire) -> None:
     assert ended == {"id": job_id, "status": "COMPLETED", "workerId": "w1", "output": {"images": ["Straße"]}}
 
 
+@pytest.mark.fact("B3-error")
 async def test_error_makes_the_job_fail_and_keeps_the_rest(wire: Wire) -> None:
     job_id = await wire.submit()
     await wire.take()
@@ -133,6 +141,7 @@ async def test_error_makes_the_job_fail_and_keeps_the_rest(wire: Wire) -> None:
     assert status["output"] == {"code": "prompt_failed"}
 
 
+@pytest.mark.fact("B4-job-take")
 async def test_waiting_worker_gets_a_job_as_soon_as_there_is_one(wire: Wire) -> None:
     poll = asyncio.create_task(wire.take())
     await until(lambda: _idle_workers(wire, 1))
@@ -144,6 +153,8 @@ async def _idle_workers(wire: Wire, count: int) -> bool:
     return (await wire.client("GET", "/health"))[1]["workers"]["idle"] == count
 
 
+@pytest.mark.fact("B4-job-take")
+@pytest.mark.fact("B5-job-stop")
 async def test_empty_polls_are_held_and_then_answered_204(wire: Wire) -> None:
     started = time.monotonic()
     answers = await asyncio.gather(*(wire.worker("GET", f"/{name}/w1?gpu=x") for name in ("job-take", "job-stop")))
@@ -151,6 +162,7 @@ async def test_empty_polls_are_held_and_then_answered_204(wire: Wire) -> None:
     assert time.monotonic() - started >= 0.4
 
 
+@pytest.mark.fact("B4-batch-take")
 async def test_batch_is_a_list_of_at_most_that_many(wire: Wire) -> None:
     job_ids = [await wire.submit() for _ in range(3)]
     code, jobs = await wire.worker("GET", "/job-take-batch/w1?gpu=x&batch_size=2&job_in_progress=0")
@@ -194,6 +206,7 @@ async def _has_state(wire: Wire, job_id: str, state: str) -> bool:
     return (await wire.status(job_id))["status"] == state
 
 
+@pytest.mark.fact("A3-runsync-result")
 async def test_runsync_answers_with_the_whole_result(wire: Wire) -> None:
     call = asyncio.create_task(wire.client("POST", "/runsync", json={"input": {"n": 1}}))
     job = await wire.take()
@@ -206,6 +219,7 @@ async def test_runsync_answers_with_the_whole_result(wire: Wire) -> None:
     assert {"delayTime", "executionTime"} <= set(answer)
 
 
+@pytest.mark.fact("A3-runsync-wait")
 async def test_runsync_answers_after_its_wait_with_a_job_to_poll(wire: Wire) -> None:
     started = time.monotonic()
     code, answer = await wire.client("POST", "/runsync?wait=1000", json={"input": {"n": 1}})
@@ -214,6 +228,7 @@ async def test_runsync_answers_after_its_wait_with_a_job_to_poll(wire: Wire) -> 
     assert (await wire.status(answer["id"]))["status"] == "IN_QUEUE"
 
 
+@pytest.mark.fact("A3-runsync-wait")
 @pytest.mark.parametrize("wait", ["999", "300001", "soon"])
 async def test_runsync_refuses_a_wait_outside_its_range(wire: Wire, wait: str) -> None:
     code, answer = await wire.client("POST", f"/runsync?wait={wait}", json={"input": {"n": 1}})
@@ -221,6 +236,8 @@ async def test_runsync_refuses_a_wait_outside_its_range(wire: Wire, wait: str) -
     assert "wait" in answer["error"]
 
 
+@pytest.mark.fact("A8-cancel")
+@pytest.mark.fact("B5-job-stop")
 async def test_cancel_of_a_running_job_reaches_its_worker_at_once(wire: Wire) -> None:
     job_id = await wire.submit()
     await wire.take()
@@ -234,6 +251,7 @@ async def test_cancel_of_a_running_job_reaches_its_worker_at_once(wire: Wire) ->
     assert "output" not in status
 
 
+@pytest.mark.fact("A8-health")
 async def test_health_has_the_documented_fields(wire: Wire) -> None:
     assert await wire.client("GET", "/health") == (
         200,
@@ -244,12 +262,14 @@ async def test_health_has_the_documented_fields(wire: Wire) -> None:
     )
 
 
+@pytest.mark.fact("B10-fitness")
 async def test_unhealthy_ping_is_counted(wire: Wire) -> None:
     code, _ = await wire.worker("GET", "/ping/w1?gpu=x&status=unhealthy&check=models&reason=none&runpod_version=1.12.0")
     assert code == 200
     assert (await wire.client("GET", "/health"))[1]["workers"]["unhealthy"] == 1
 
 
+@pytest.mark.fact("A1-bearer-or-bare-key")
 @pytest.mark.parametrize("key", [None, "", "Bearer", "Bearer wrong", "Token local", "worker-local"])
 async def test_client_without_the_key_is_refused(wire: Wire, key: str | None) -> None:
     for method, path in (("POST", "/run"), ("GET", "/status/x"), ("GET", "/health"), ("POST", "/purge-queue")):
@@ -258,10 +278,12 @@ async def test_client_without_the_key_is_refused(wire: Wire, key: str | None) ->
         assert "key" in answer["error"]
 
 
+@pytest.mark.fact("A1-bearer-or-bare-key")
 async def test_key_may_come_bare(wire: Wire) -> None:
     assert (await wire.send("GET", "/local/health", "local"))[0] == 200
 
 
+@pytest.mark.fact("B1-bare-key")
 async def test_worker_without_its_key_is_refused_slowly(wire: Wire) -> None:
     started = time.monotonic()
     paths = ("/job-take/w1", "/job-take-batch/w1", "/job-stop/w1", "/ping/w1")
@@ -270,8 +292,11 @@ async def test_worker_without_its_key_is_refused_slowly(wire: Wire) -> None:
     assert time.monotonic() - started >= 0.9, "the SDK asks again at once, thousands of times a second"
 
 
+@pytest.mark.fact("A4-unknown-is-404")
 async def test_what_does_not_exist_is_not_found(wire: Wire) -> None:
-    for method, path in (("GET", "/status/nope"), ("POST", "/status/nope"), ("POST", "/cancel/nope")):
+    for route in ("GET status", "POST status", "GET status-sync", "GET stream", "POST cancel", "POST retry"):
+        method, name = route.split()
+        path = f"/{name}/nope"
         code, answer = await wire.client(method, path)
         assert code == 404
         assert "nope" in answer["error"]
@@ -283,6 +308,7 @@ async def test_what_does_not_exist_is_not_found(wire: Wire) -> None:
     assert (await wire.client("GET", "/run"))[0] == 405
 
 
+@pytest.mark.fact("A2-input-required")
 @pytest.mark.parametrize(
     "data",
     [b"", b"no", b"[]", b"{}", b'{"input": null}', b'{"input": {"x": NaN}}', b'{"input": 1, "policy": {"ttl": 1}}'],
@@ -298,13 +324,6 @@ async def test_bad_request_is_refused_with_a_sentence(wire: Wire, path: str, dat
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/stream/x"),
-        ("POST", "/stream/x"),
-        ("GET", "/status-sync/x"),
-        ("POST", "/retry/x"),
-        ("POST", "/purge-queue"),
-        ("GET", "/requests"),
-        ("GET", "/metrics"),
         ("POST", "/batch"),
         ("GET", "/batch/x/requests"),
         ("POST", "/openai/v1/chat/completions"),
@@ -313,16 +332,10 @@ async def test_bad_request_is_refused_with_a_sentence(wire: Wire, path: str, dat
 async def test_what_is_missing_says_so(wire: Wire, method: str, path: str) -> None:
     code, answer = await wire.client(method, path)
     assert code == 501
-    assert "not emulated yet" in answer["error"]
+    assert "not emulated" in answer["error"]
 
 
-async def test_webhooks_and_streams_are_refused_rather_than_dropped(wire: Wire) -> None:
-    code, answer = await wire.client("POST", "/run", json={"input": {"n": 1}, "webhook": "http://127.0.0.1/"})
-    assert code == 501
-    assert "webhook" in answer["error"]
-    assert (await wire.worker("POST", "/job-stream/w1/x?isStream=false", data=b'{"output": 1}'))[0] == 501
-
-
+@pytest.mark.fact("A9-body-limits")
 async def test_body_larger_than_the_limit_is_refused(small: Wire) -> None:
     for path, limit in (("/run", 2_000), ("/runsync?wait=1000", 4_000)):
         code, answer = await small.client("POST", path, json={"input": "x" * limit})
@@ -341,6 +354,7 @@ async def test_compressed_body_is_measured_after_decompression(small: Wire) -> N
     assert (await small.client("POST", "/run", data=b"this is not gzip", headers=headers))[0] == 400
 
 
+@pytest.mark.fact("A10-refused-result")
 @pytest.mark.parametrize(
     ("path", "size", "code"),
     [("/run", 2_100, 400), ("/runsync?wait=1000", 2_100, 200), ("/runsync?wait=1000", 4_100, 400)],
@@ -355,6 +369,8 @@ async def test_result_that_is_too_large_leaves_no_output(small: Wire, path: str,
     assert ("output" in status) == (code == 200)
 
 
+@pytest.mark.fact("A10-refused-result")
+@pytest.mark.fact("B6-nan")
 @pytest.mark.parametrize("body", [b'{"output": NaN}', b"", b"[1]", b'{"output": '])
 async def test_result_that_is_not_json_leaves_no_output(wire: Wire, body: bytes) -> None:
     job_id = await wire.submit()
@@ -380,6 +396,8 @@ async def test_result_that_breaks_off_does_not_end_the_job(wire: Wire) -> None:
     assert (await wire.status(job_id))["output"] == 2
 
 
+@pytest.mark.fact("B2-ping")
+@pytest.mark.fact("B2-lost-job")
 async def test_silent_worker_loses_its_job_to_another_and_then_it_fails(small: Wire) -> None:
     job_id = await small.submit()
     await small.take("w1")
@@ -395,6 +413,7 @@ async def test_silent_worker_loses_its_job_to_another_and_then_it_fails(small: W
     assert (await small.status(job_id))["error"] == "job timed out after 1 retries"
 
 
+@pytest.mark.fact("A9-execution-timeout")
 async def test_job_over_its_execution_timeout_is_stopped(small: Wire) -> None:
     job_id = await small.submit(policy={"executionTimeout": 150})
     await small.take()
@@ -402,6 +421,9 @@ async def test_job_over_its_execution_timeout_is_stopped(small: Wire) -> None:
     assert (await small.status(job_id))["status"] == "TIMED_OUT"
 
 
+@pytest.mark.fact("A9-retention")
+@pytest.mark.fact("A9-ttl")
+@pytest.mark.fact("A4-ttl-query")
 async def test_jobs_are_forgotten_after_their_time_to_live_and_retention(small: Wire) -> None:
     async def is_gone(job_id: str) -> bool:
         return (await small.client("GET", f"/status/{job_id}"))[0] == 404
@@ -420,6 +442,7 @@ async def test_jobs_are_forgotten_after_their_time_to_live_and_retention(small: 
     await until(lambda: is_gone(changed))
 
 
+@pytest.mark.fact("B3-stop-pod")
 async def test_stop_pod_of_a_worker_that_is_not_ours_is_recorded(wire: Wire) -> None:
     job_id = await wire.submit()
     await wire.take()
@@ -427,6 +450,7 @@ async def test_stop_pod_of_a_worker_that_is_not_ours_is_recorded(wire: Wire) -> 
     assert wire.emulator.jobs.stop_pod_requests == ["w1"]
 
 
+@pytest.mark.fact("B1-environment")
 async def test_worker_environment_is_what_the_sdk_reads(wire: Wire) -> None:
     environment = wire.emulator.worker_environment("w1")
     base = f"{wire.emulator.base_url}/local"
@@ -449,18 +473,18 @@ async def test_address_is_on_loopback_and_known_only_after_the_start() -> None:
 
 async def test_taken_port_is_reported_and_nothing_stays_behind(wire: Wire) -> None:
     port = int(wire.emulator.base_url.split(":")[2].split("/")[0])
-    second = RunPodEmulator(worker_command=[sys.executable, "-c", "pass"])
+    second = RunPodEmulator(fleet=one_worker([sys.executable, "-c", "pass"]))
     with pytest.raises(OSError, match=str(port)):
         await second.start(port=port)
 
 
 async def test_worker_command_that_does_not_exist_is_reported() -> None:
     with pytest.raises(FileNotFoundError, match="no-such-program"):
-        await RunPodEmulator(worker_command=["no-such-program"]).start()
+        await RunPodEmulator(fleet=one_worker(["no-such-program"])).start()
 
 
 async def test_stop_answers_held_requests(session: aiohttp.ClientSession) -> None:
-    async with RunPodEmulator(poll_seconds=60) as emulator:
+    async with RunPodEmulator(platform=PlatformOptions(poll_seconds=60)) as emulator:
         wire = Wire(emulator, session)
         polls = [asyncio.create_task(wire.worker("GET", f"/{name}/w1?gpu=x")) for name in ("job-take", "job-stop")]
         await until(lambda: _idle_workers(wire, 1))
@@ -471,6 +495,11 @@ async def test_stop_answers_held_requests(session: aiohttp.ClientSession) -> Non
         assert time.monotonic() - started < 1
         assert (await call)[1]["status"] == "IN_PROGRESS"
         assert await polls[1] == (204, None)
+
+
+def one_worker(command: list[str], **options: Any) -> FleetOptions:
+    """A fleet of one worker, which is always there."""
+    return FleetOptions(command=command, min_workers=1, max_workers=1, **options)
 
 
 # A worker that ignores SIGTERM and leaves two children: one in its process group, one in a session of its own.
@@ -513,19 +542,19 @@ async def test_stop_leaves_no_process_of_a_worker_that_ignores_it(
 ) -> None:
     monkeypatch.setenv("RUNPOD_API_KEY", "secret")
     note = tmp_path / "note"
-    emulator = RunPodEmulator(worker_command=[sys.executable, "-c", STUBBORN, str(note)], stop_seconds=0.2)
+    emulator = RunPodEmulator(fleet=one_worker([sys.executable, "-c", STUBBORN, str(note)], stop_seconds=0.2))
     async with emulator:
         *pids, secret, home, worker_id = await _read_words(note)
         assert (secret, home) == ("none", os.environ["HOME"])
-        assert emulator.pool is not None
-        assert list(emulator.pool.workers) == [worker_id]
+        assert emulator.fleet is not None
+        assert list(emulator.fleet.workers) == [worker_id]
         assert all(is_running(int(pid)) for pid in pids)
     await until(lambda: none_runs([int(pid) for pid in pids]))
 
 
 async def test_cancelled_stop_kills_at_once(tmp_path: Path) -> None:
     note = tmp_path / "note"
-    emulator = RunPodEmulator(worker_command=[sys.executable, "-c", STUBBORN, str(note)], stop_seconds=60)
+    emulator = RunPodEmulator(fleet=one_worker([sys.executable, "-c", STUBBORN, str(note)], stop_seconds=60))
     await emulator.start()
     pids = [int(word) for word in (await _read_words(note))[:3]]
     stopping = asyncio.create_task(emulator.stop())
@@ -540,43 +569,45 @@ async def test_cancelled_stop_kills_at_once(tmp_path: Path) -> None:
 async def test_worker_that_dies_is_replaced_with_everything_it_left(tmp_path: Path) -> None:
     note = tmp_path / "note"
     command = [sys.executable, "-c", STUBBORN, str(note)]
-    async with RunPodEmulator(worker_command=command, stop_seconds=0.2) as emulator:
+    async with RunPodEmulator(fleet=one_worker(command, stop_seconds=0.2)) as emulator:
         first = await _read_words(note)
         note.unlink()
         os.kill(int(first[0]), signal.SIGKILL)
         second = await _read_words(note)
         assert second[-1] != first[-1], "a replacement has an id of its own"
         assert none_runs([int(pid) for pid in first[:3]])
-        assert emulator.pool is not None
-        assert emulator.pool.failed_starts == 1
+        assert emulator.fleet is not None
+        assert emulator.fleet.failed_starts == 1
 
 
 async def test_worker_that_cannot_start_is_tried_again_with_growing_pauses(tmp_path: Path) -> None:
     log = tmp_path / "log"
     command = [sys.executable, "-c", "print('no model', flush=True); raise SystemExit(3)"]
-    async with RunPodEmulator(worker_command=command, worker_log=log) as emulator:
-        pool = emulator.pool
-        assert pool is not None
-        await until(lambda: pool.failed_starts >= 2)
+    async with RunPodEmulator(fleet=one_worker(command, log=log)) as emulator:
+        fleet = emulator.fleet
+        assert fleet is not None
+        await until(lambda: fleet.failed_starts >= 2)
         assert log.read_text() == "no model\nno model\n"
 
 
-async def test_worker_of_the_pool_may_come_with_the_developers_key(
+async def test_worker_of_the_fleet_may_come_with_the_developers_key(
     tmp_path: Path, session: aiohttp.ClientSession
 ) -> None:
     """runpod-python prefers the key in ~/.runpod/config.toml to RUNPOD_AI_API_KEY."""
     note = tmp_path / "note"
     command = [sys.executable, "-c", STUBBORN, str(note)]
-    async with RunPodEmulator(worker_command=command, stop_seconds=0.2) as emulator:
+    async with RunPodEmulator(fleet=one_worker(command, stop_seconds=0.2)) as emulator:
         worker_id = (await _read_words(note))[-1]
         assert (await Wire(emulator, session).send("GET", f"/local/ping/{worker_id}?x=1", "rpa_real"))[0] == 200
 
 
 KILLED = """
 import asyncio, sys
+from comfypod.emulator.fleet.options import FleetOptions
 from comfypod.emulator.runpod import RunPodEmulator
 async def main():
-    async with RunPodEmulator(worker_command=[sys.executable, "-c", sys.argv[1], sys.argv[2]]):
+    fleet = FleetOptions(command=[sys.executable, "-c", sys.argv[1], sys.argv[2]], min_workers=1, max_workers=1)
+    async with RunPodEmulator(fleet=fleet):
         await asyncio.sleep(600)
 asyncio.run(main())
 """

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 app = typer.Typer(no_args_is_help=True, help="Servers that behave like the real ones, on this machine.")
+
+_MOST_WORKERS = 16
 
 
 @app.command("comfyui")
@@ -53,19 +55,173 @@ def emulate_comfyui(
     )
 
 
-@app.command("runpod")
+_SCALING, _COSTS, _PLATFORM = "Workers", "Costs", "How the platform behaves"
+
+
+@app.command(
+    "runpod",
+    epilog="Examples:\n\n"
+    "  comfypod emulate runpod\n\n"
+    "  comfypod emulate runpod --max-workers 3 --cost 0.00031\n\n"
+    "  comfypod emulate runpod --max-workers 2 --flash-boot --fault lose:chance=0.02,times=0 --state jobs.db",
+)
 def emulate_runpod(
     port: Annotated[int, typer.Option(help="0: any free port.")] = 8000,
+    listen: Annotated[
+        str, typer.Option(help="Address to listen at; beyond this machine only with a key.")
+    ] = "127.0.0.1",
     endpoint: Annotated[str, typer.Option(help="Id of the endpoint.")] = "local",
     api_key: Annotated[
         str, typer.Option(envvar="COMFYPOD_LOCAL_API_KEY", help="Key that clients must send.")
     ] = "local",
-    workers: Annotated[int, typer.Option(min=0, max=8, help="Worker processes to keep running.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=_MOST_WORKERS,
+            help="As many workers, always: the same as --min-workers N --max-workers N.  [default: 1]",
+            rich_help_panel=_SCALING,
+        ),
+    ] = None,
+    min_workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=_MOST_WORKERS,
+            help="Workers that are always there.  [default: 0 with --max-workers]",
+            rich_help_panel=_SCALING,
+        ),
+    ] = None,
+    max_workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=_MOST_WORKERS,
+            help="Workers there may be, started as jobs wait.  [default: 3 with --min-workers]",
+            rich_help_panel=_SCALING,
+        ),
+    ] = None,
+    idle_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How long a worker without a job stays.", rich_help_panel=_SCALING)
+    ] = 5.0,
+    scaler: Annotated[
+        Literal["QUEUE_DELAY", "REQUEST_COUNT"],
+        typer.Option(
+            help="What makes it start workers: how long jobs wait, or how many there are.", rich_help_panel=_SCALING
+        ),
+    ] = "QUEUE_DELAY",
+    scaler_value: Annotated[
+        float, typer.Option(help="Seconds of wait, or jobs per worker.", rich_help_panel=_SCALING)
+    ] = 4.0,
+    flash_boot: Annotated[
+        bool,
+        typer.Option(
+            "--flash-boot/--no-flash-boot",
+            help="Freeze workers that are not needed, and revive them (Linux).",
+            rich_help_panel=_SCALING,
+        ),
+    ] = False,
     worker_command: Annotated[
-        str | None, typer.Option(help="Command of a worker; by default rp_handler.py of this repository.")
+        str | None,
+        typer.Option(
+            help="Command of a worker; by default rp_handler.py of this repository.", rich_help_panel=_SCALING
+        ),
+    ] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Variable for the workers, such as RUNPOD_INIT_TIMEOUT=800; repeatable.",
+            rich_help_panel=_SCALING,
+        ),
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="For what the workers print, in place of stderr; with {worker} in it, a file for each.",
+            rich_help_panel=_SCALING,
+        ),
+    ] = None,
+    cost: Annotated[
+        float, typer.Option(metavar="DOLLARS", help="Price of a worker's second.", rich_help_panel=_COSTS)
+    ] = 0.00031,
+    bill_initializing: Annotated[
+        bool,
+        typer.Option(
+            "--bill-initializing/--no-bill-initializing",
+            help="Whether the time in which a worker starts is billed; RunPod's pages disagree.",
+            rich_help_panel=_COSTS,
+        ),
+    ] = True,
+    switch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="How to read what RunPod does not document, such as late_progress=overwrites; repeatable.",
+            rich_help_panel=_PLATFORM,
+        ),
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC",
+            help="What goes wrong, such as status:route=run,code=500; repeatable.",
+            rich_help_panel=_PLATFORM,
+        ),
+    ] = None,
+    accept_faults: Annotated[
+        bool,
+        typer.Option("--accept-faults", help="Let clients plan faults at /emulator/faults.", rich_help_panel=_PLATFORM),
+    ] = False,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="Another limit than RunPod's, in seconds or bytes, such as lost_job_seconds=3; repeatable.",
+            rich_help_panel=_PLATFORM,
+        ),
+    ] = None,
+    rate_limits: Annotated[
+        bool,
+        typer.Option(
+            "--rate-limits/--no-rate-limits", help="Whether RunPod's rate limits apply.", rich_help_panel=_PLATFORM
+        ),
+    ] = True,
+    state: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep the jobs there, over restarts.", rich_help_panel=_PLATFORM),
     ] = None,
 ) -> None:
-    """Run a local RunPod: one endpoint, the real SDK's workers behind it."""
-    from comfypod.cli.emulate import serve_runpod
+    """Run a local RunPod: one endpoint, and the real SDK's workers behind it, started and stopped as RunPod does.
 
-    serve_runpod(port, endpoint, api_key, workers, worker_command)
+    Ctrl-C ends it with its workers, and says what they would have cost. `comfypod top` shows what it does.
+    """
+    from comfypod.cli.emulate_runpod import RunPodCommand, serve_runpod
+
+    serve_runpod(
+        RunPodCommand(
+            host=listen,
+            port=port,
+            endpoint_id=endpoint,
+            api_key=api_key,
+            workers=workers,
+            min_workers=min_workers,
+            max_workers=max_workers,
+            idle_seconds=idle_timeout,
+            scaler=scaler,
+            scaler_value=scaler_value,
+            flash_boot=flash_boot,
+            cost=cost,
+            bill_initializing=bill_initializing,
+            worker_command=worker_command,
+            environment=env or (),
+            log=log,
+            switches=switch or (),
+            faults=fault or (),
+            accept_faults=accept_faults,
+            limits=limit or (),
+            rate_limits=rate_limits,
+            state_file=state,
+        )
+    )

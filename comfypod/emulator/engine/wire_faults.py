@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from aiohttp import web
 
+from comfypod.emulator.cutting import reset_connection
 from comfypod.emulator.engine.http import Handler, read_object
 from comfypod.emulator.engine.validation import RequestCrashError
 from comfypod.emulator.faults import Fault, FaultPlan
@@ -34,7 +33,7 @@ class RequestFaults:
         await asyncio.sleep(sum(fault.seconds for fault in struck))
         faults = {fault.kind: fault for fault in struck}
         if "refuse" in faults:
-            _reset(request)
+            reset_connection(request)
             return web.Response()  # Goes nowhere.
         if respond := faults.get("respond"):
             return web.Response(status=respond.status)
@@ -42,17 +41,7 @@ class RequestFaults:
             return await handler(request)
         finally:
             if "lost_response" in faults:
-                _reset(request)
-
-
-def _reset(request: web.Request) -> None:
-    """End the connection of a request with RST, which its client sees as "connection reset by peer"."""
-    transport = request.transport
-    if transport is None:
-        return  # The client was faster.
-    connection = transport.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
+                reset_connection(request)
 
 
 class MessageFaults(Generic[Message]):

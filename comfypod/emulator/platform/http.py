@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from comfypod.emulator.platform.jobs import Document, UnknownJob
+from comfypod.emulator.platform.job import Document, UnknownJob
+from comfypod.emulator.platform.rates import TooManyRequests
 from comfypod.emulator.platform.requests import InvalidRequest, NotEmulated
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -49,6 +50,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return refusal(400, str(error))
     except (UnknownEndpoint, UnknownJob) as error:
         return refusal(404, str(error))
+    except TooManyRequests as error:
+        return refusal(429, str(error))  # no Retry-After: none is documented
     except NotEmulated as error:
         return refusal(501, str(error))
     except web.HTTPClientError as error:
@@ -57,7 +60,7 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
 
 async def not_emulated(request: web.Request) -> web.StreamResponse:
     """The handler of every route that only the real platform has."""
-    raise NotEmulated(f"{request.path} is not emulated yet; on RunPod it exists.")
+    raise NotEmulated(f"{request.path} is not emulated; on RunPod it exists.")
 
 
 async def read_body(request: web.Request, limit_bytes: int) -> bytes:

@@ -9,6 +9,7 @@ import json
 import math
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 _DAY_SECONDS = 86_400.0
 
@@ -18,7 +19,7 @@ class InvalidRequest(Exception):
 
 
 class NotEmulated(Exception):
-    """The real platform has this, the emulator does not yet: HTTP 501."""
+    """The real platform has this, the emulator has not: HTTP 501."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,24 @@ class Limits:
     lost_job_seconds: float = 40.0
     # A worker that neither polls nor pings for this long is forgotten.
     silent_worker_seconds: float = 30.0
+    # The largest chunk of a stream; larger text is split.
+    stream_chunk_bytes: int = 1_000_000
+    # How long a /stream without a chunk is held, unless ?wait= says otherwise.
+    stream_wait_seconds: float = 10.0
+    # A queue of more jobs than the first, and than the second for each worker there may be, refuses jobs: HTTP 429.
+    queue_jobs: int = 50
+    queue_jobs_per_worker: int = 500
+    # The deadline of one try to deliver a webhook (not documented), and a factor that shortens the pauses between them.
+    webhook_seconds: float = 10.0
+    webhook_pause_factor: float = 1.0
 
     def bytes_of(self, *, sync: bool) -> int:
         """The largest body of a request, and of a result."""
         return self.runsync_bytes if sync else self.run_bytes
+
+    def retention_of(self, *, sync: bool) -> float:
+        """For how many seconds a job that has ended can be asked for."""
+        return self.runsync_retention_seconds if sync else self.run_retention_seconds
 
     def ttl(self, milliseconds: object) -> float:
         """A valid time to live in seconds.
@@ -54,6 +69,15 @@ class Limits:
         """
         return _seconds("ttl", milliseconds, self.minimum_ttl_seconds, self.maximum_policy_seconds)
 
+    def execution(self, milliseconds: object) -> float:
+        """A valid executionTimeout in seconds.
+
+        Raises:
+            InvalidRequest: it is no number, or outside the documented range.
+        """
+        shortest, longest = self.minimum_execution_seconds, self.maximum_policy_seconds
+        return _seconds("policy.executionTimeout", milliseconds, shortest, longest)
+
 
 @dataclass(frozen=True, slots=True)
 class JobRequest:
@@ -62,33 +86,37 @@ class JobRequest:
     input: Any
     execution_seconds: float
     ttl_seconds: float
+    is_low_priority: bool = False
+    webhook: str | None = None
     s3_config: Any = None
+    # As it was sent.
+    policy: dict[str, Any] | None = None
 
     @classmethod
     def parse(cls, document: dict[str, Any], limits: Limits) -> Self:
-        """Read a decoded body.
+        """Read a decoded body. What the platform does not know either is ignored, ``webhookV2`` among it.
 
         Raises:
-            InvalidRequest: there is no input, or a policy is outside its documented range.
-            NotEmulated: it asks for a webhook.
+            InvalidRequest: there is no input, a policy is outside its documented range, or the webhook is no URL.
         """
         if document.get("input") is None:
             raise InvalidRequest('The body has no "input".')
-        for name in ("webhook", "webhookV2"):
-            if document.get(name):
-                raise NotEmulated(f'"{name}" is not emulated yet: nothing would be sent to it. Poll /status instead.')
-        policy = document.get("policy") or {}
-        if not isinstance(policy, dict):
+        policy = document.get("policy")
+        if policy is not None and not isinstance(policy, dict):
             raise InvalidRequest('"policy" must be an object.')
-        execution, ttl = policy.get("executionTimeout"), policy.get("ttl")
-        shortest, longest = limits.minimum_execution_seconds, limits.maximum_policy_seconds
+        wanted = policy or {}
+        execution, ttl = wanted.get("executionTimeout"), wanted.get("ttl")
+        is_low_priority = wanted.get("lowPriority") or False
+        if not isinstance(is_low_priority, bool):
+            raise InvalidRequest('"policy.lowPriority" must be true or false.')
         return cls(
-            document["input"],
-            limits.execution_seconds
-            if execution is None
-            else _seconds("policy.executionTimeout", execution, shortest, longest),
-            limits.ttl_seconds if ttl is None else limits.ttl(ttl),
-            document.get("s3Config"),
+            input=document["input"],
+            execution_seconds=limits.execution_seconds if execution is None else limits.execution(execution),
+            ttl_seconds=limits.ttl_seconds if ttl is None else limits.ttl(ttl),
+            is_low_priority=is_low_priority,
+            webhook=_webhook(document.get("webhook")),
+            s3_config=document.get("s3Config"),
+            policy=policy,
         )
 
 
@@ -105,6 +133,21 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return document
+
+
+def _webhook(address: object) -> str | None:
+    if address is None or address == "":
+        return None
+    if not isinstance(address, str):
+        raise InvalidRequest('"webhook" must be a URL.')
+    try:
+        parts = urlsplit(address)
+        is_url = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, a host with an unclosed bracket
+        is_url = False
+    if not is_url:
+        raise InvalidRequest('"webhook" must be a URL that begins with http:// or https://.')
+    return address
 
 
 def _refuse_constant(name: str) -> object:
