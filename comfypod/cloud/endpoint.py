@@ -2,62 +2,96 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urlsplit
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
-import requests
-
-from comfypod.cloud.jobs import JobStatus
-from comfypod.deadline import Deadline
+from comfypod.cloud.answers import Answer, AnswerLost, NotSent
+from comfypod.cloud.clock import Clock
+from comfypod.cloud.jobs import JobStatus, job_by_key
+from comfypod.cloud.pacer import Pacer
+from comfypod.cloud.patience import Patience
 from comfypod.errors import (
     AuthenticationFailed,
     CloudError,
     CloudUnavailable,
-    ConfigurationError,
     EndpointNotFound,
     JobNotFound,
     ProtocolViolation,
     RequestRefused,
 )
-from comfypod.retry import backoff_seconds
 
-RUNPOD_URL = "https://api.runpod.ai/v2"
-REQUEST_TIMEOUT_SECONDS = 30.0
+if TYPE_CHECKING:
+    from comfypod.cloud.transport import Transport
 
 
+LISTED_JOBS = 1000
+"""So many of its newest jobs the local RunPod lists at most."""
+
+
+class OutcomeUnknown(Exception):
+    """The call may have taken effect, and nothing says so; the message says why. Never leaves this package."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One route; ``missing`` is what a 404 means. One that ``is_repeatable`` may arrive twice without harm."""
+
+    route: str
+    method: str
+    path: str
+    missing: CloudError
+    body: bytes | None = None
+    is_repeatable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The calls of the endpoint ``endpoint_id`` at ``base_url`` (``https://api.runpod.ai/v2`` or a local RunPod).
+    """The calls of one endpoint; may be used by many threads.
 
-    Reading calls are repeated while the platform is busy or away, for at most ``patience_seconds``. A call that creates
-    a job is repeated only where it is certain that nothing was created.
+    Repeatable calls are repeated while the platform is busy or away, until ``patience_seconds`` have passed. The others
+    are repeated only where it is certain that they took no effect.
 
     All methods raise `AuthenticationFailed`, `RequestRefused`, `CloudUnavailable` and `ProtocolViolation`.
     """
 
-    def __init__(
-        self, endpoint_id: str, api_key: str, base_url: str = RUNPOD_URL, patience_seconds: float = 60.0
-    ) -> None:
-        parts = urlsplit(base_url)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise ConfigurationError([f"The base URL {base_url!r} is not an http or https address."])
-        self.url = f"{base_url.rstrip('/')}/{endpoint_id}"
-        self._patience_seconds = patience_seconds
-        self._session = requests.Session()
-        self._session.headers["Authorization"] = f"Bearer {api_key}"
+    transport: Transport
+    pacer: Pacer
+    clock: Clock
+    patience_seconds: float
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._session.close()
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self.transport.url
 
-    def run(self, job: Mapping[str, Any]) -> JobStatus:
-        """Queue a job (``{"input": …}``).
+    def with_clock(self, clock: Clock) -> Endpoint:
+        """The same endpoint, waiting by another clock."""
+        return replace(self, clock=clock)
+
+    def with_patience(self, seconds: float) -> Endpoint:
+        """The same endpoint, given up sooner."""
+        return replace(self, patience_seconds=min(seconds, self.patience_seconds))
+
+    def run(self, body: bytes) -> JobStatus:
+        """Queue a job; ``body`` is ``{"input": …}`` as JSON.
 
         Raises:
+            OutcomeUnknown: the job may have been created. It must not be sent again without knowing.
             EndpointNotFound: there is no such endpoint.
         """
-        return JobStatus.parse(self._call("POST", "/run", missing=EndpointNotFound(self.url), json=job))
+        call = _Call("run", "POST", "/run", EndpointNotFound(self.url), body, is_repeatable=False)
+        return self._unknown_unless_valid(call)
+
+    def retry(self, job_id: str) -> JobStatus:
+        """Queue a job that failed once more.
+
+        Raises:
+            OutcomeUnknown: it may be queued.
+            JobNotFound: unknown, or its result expired.
+        """
+        call = _Call("retry", "POST", f"/retry/{job_id}", JobNotFound(job_id), is_repeatable=False)
+        return self._unknown_unless_valid(call)
 
     def status(self, job_id: str) -> JobStatus:
         """Where a job stands.
@@ -65,7 +99,7 @@ class Endpoint:
         Raises:
             JobNotFound: unknown, or its result expired.
         """
-        return JobStatus.parse(self._call("GET", f"/status/{job_id}", missing=JobNotFound(job_id)))
+        return JobStatus.parse(self._object(_Call("status", "GET", f"/status/{job_id}", JobNotFound(job_id))))
 
     def cancel(self, job_id: str) -> JobStatus:
         """Cancel a job, queued or running.
@@ -73,7 +107,20 @@ class Endpoint:
         Raises:
             JobNotFound: unknown, or its result expired.
         """
-        return JobStatus.parse(self._call("POST", f"/cancel/{job_id}", missing=JobNotFound(job_id)))
+        return JobStatus.parse(self._object(_Call("cancel", "POST", f"/cancel/{job_id}", JobNotFound(job_id))))
+
+    def find(self, idempotency_key: str) -> JobStatus | None:
+        """The job with this key, of those that ``GET /requests`` lists; None if it is not among them.
+
+        RunPod does not document what that call answers, nor how long it lists a job.
+
+        Raises:
+            RequestRefused: this endpoint lists no jobs.
+            ProtocolViolation: what it answers is no list of jobs.
+        """
+        missing = RequestRefused(self.url + "/requests", 404, "this endpoint does not list its jobs")
+        call = _Call("requests", "GET", f"/requests?limit={LISTED_JOBS}", missing)
+        return job_by_key(self._document(call), idempotency_key)
 
     def health(self) -> Mapping[str, Any]:
         """Counts of jobs and workers by state.
@@ -81,41 +128,65 @@ class Endpoint:
         Raises:
             EndpointNotFound: there is no such endpoint.
         """
-        return self._call("GET", "/health", missing=EndpointNotFound(self.url))
+        return self._object(_Call("health", "GET", "/health", EndpointNotFound(self.url)))
 
-    def _call(
-        self, method: str, path: str, *, missing: CloudError, json: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Call, and call again while the platform is busy (429) or, for reading calls, away; ``missing`` is a 404."""
-        patience = Deadline.after(self._patience_seconds)
-        delays = backoff_seconds(first=0.5)
-        while True:
-            try:
-                response = self._session.request(method, self.url + path, json=json, timeout=REQUEST_TIMEOUT_SECONDS)
-                cause = f"HTTP {response.status_code}"
-                again = response.status_code == 429 or (response.status_code >= 500 and path != "/run")
-                if not again:
-                    return self._document(response, missing)
-            except requests.RequestException as error:
-                cause, again = str(error), path != "/run" or isinstance(error, requests.ConnectTimeout)
-            if not again or patience.remaining_seconds <= 0:
-                raise CloudUnavailable(self.url, cause)
-            time.sleep(patience.sooner(next(delays)))
+    def purge_queue(self) -> int:
+        """Remove all jobs that are queued; how many there were.
 
-    def _document(self, response: requests.Response, missing: CloudError) -> dict[str, Any]:
-        """The JSON object in an answer, or what its status means."""
-        if response.status_code == 401:
-            raise AuthenticationFailed(self.url)
-        if response.status_code == 404:
-            raise missing
-        if response.status_code >= 500:
-            raise CloudUnavailable(self.url, f"HTTP {response.status_code}")
-        if response.status_code >= 400:
-            raise RequestRefused(self.url, response.status_code, response.text[:300].strip())
+        Raises:
+            EndpointNotFound: there is no such endpoint.
+        """
+        call = _Call("purge-queue", "POST", "/purge-queue", EndpointNotFound(self.url), is_repeatable=False)
         try:
-            document = response.json()
-        except requests.JSONDecodeError:
-            document = None
+            removed = self._object(call).get("removed")
+        except OutcomeUnknown as error:
+            raise CloudUnavailable(self.url, f"{error}; the queue may have been purged") from error
+        return removed if isinstance(removed, int) else 0
+
+    def _unknown_unless_valid(self, call: _Call) -> JobStatus:
+        """An answer of success that cannot be read is as good as none."""
+        try:
+            return JobStatus.parse(self._object(call))
+        except ProtocolViolation as error:
+            raise OutcomeUnknown(str(error)) from error
+
+    def _object(self, call: _Call) -> dict[str, Any]:
+        document = self._document(call)
         if not isinstance(document, dict):
-            raise ProtocolViolation("RunPod", response.text[:200])
+            raise ProtocolViolation("RunPod", str(document)[:200])
+        return document
+
+    def _document(self, call: _Call) -> Any:  # noqa: ANN401 (any JSON)
+        """Call, and call again while the platform is busy or away and it does no harm."""
+        patience = Patience(self.patience_seconds, self.clock)
+        while True:
+            with self.pacer.turn(call.route, self.clock):
+                since = self.clock.now()
+                try:
+                    answer = self.transport.send(
+                        call.method, call.path, call.body, on_new_connection=not call.is_repeatable
+                    )
+                    cause, took_effect = f"HTTP {answer.status}", answer.status != 429
+                    if not answer.is_trouble:
+                        return self._read(answer, call)
+                except NotSent as error:
+                    cause, took_effect = str(error), False
+                except AnswerLost as error:
+                    cause, took_effect = str(error), True
+            if took_effect and not call.is_repeatable:
+                raise OutcomeUnknown(cause)
+            if not patience.pause(since):
+                raise CloudUnavailable(self.url, cause)
+
+    def _read(self, answer: Answer, call: _Call) -> Any:  # noqa: ANN401 (any JSON)
+        """The JSON in an answer, or what its status means."""
+        if answer.status == 401:
+            raise AuthenticationFailed(self.url)
+        if answer.status == 404:
+            raise call.missing
+        if not 200 <= answer.status < 300:
+            raise RequestRefused(self.url, answer.status, answer.text)
+        document = answer.document()
+        if document is None:
+            raise ProtocolViolation("RunPod", answer.text[:200])
         return document

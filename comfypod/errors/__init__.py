@@ -34,8 +34,10 @@ the facts; the sentence a person reads is made from them in ``__str__`` and nowh
     │  └─ SavingFailed         saving_failed         the client's disk
     ├─ CloudError
     │  ├─ AuthenticationFailed, EndpointNotFound, RequestRefused, JobNotFound
-    │  ├─ CloudUnavailable                           retryable
-    │  └─ JobFailed, JobCancelled, JobTimedOut
+    │  ├─ CloudUnavailable     cloud_unavailable     retryable
+    │  ├─ SubmissionUncertain  submission_uncertain  a job was sent that may or may not exist
+    │  ├─ ResultOnVolume       result_on_volume      a file that only the endpoint's workers can read
+    │  └─ JobFailed, JobCancelled, JobTimedOut       JobFailed: also of the class that the worker named
     └─ ProtocolViolation       protocol_violation    a server said what its protocol does not allow
 
 A class exists only if somebody catches it, or if its code or ``retryable`` differs from its parent's.
@@ -57,6 +59,8 @@ from comfypod.errors.cloud import (
     JobNotFound,
     JobTimedOut,
     RequestRefused,
+    ResultOnVolume,
+    SubmissionUncertain,
 )
 from comfypod.errors.comfyui import (
     ComfyUIError,
@@ -128,7 +132,9 @@ __all__ = [
     "PromptStalled",
     "ProtocolViolation",
     "RequestRefused",
+    "ResultOnVolume",
     "SavingFailed",
+    "SubmissionUncertain",
     "UploadFailed",
     "UploadRefused",
 ]

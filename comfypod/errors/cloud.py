@@ -58,7 +58,42 @@ class JobNotFound(ErrorWithFields, CloudError):
     job_id: str
 
     def __str__(self) -> str:
-        return f"Job {self.job_id} is unknown; results are kept for 30 minutes only"
+        return (
+            f"RunPod does not know job {self.job_id} (any more): it keeps a result for 30 minutes after the job's end, "
+            "and a job for its time to live, a day by default; or the id is of another endpoint"
+        )
+
+
+@dataclass(eq=False)
+class SubmissionUncertain(ErrorWithFields, CloudError):
+    """A job was sent, and whether the platform has it cannot be told.
+
+    ``cause`` is what happened to the request, ``search`` why the job was not found afterwards; both are clauses.
+    ``Client.find`` with the key looks again.
+    """
+
+    code = "submission_uncertain"
+    idempotency_key: str
+    cause: str
+    search: str
+
+    def __str__(self) -> str:
+        return (
+            f"The job was sent ({self.cause}), and whether RunPod has it is not known: {self.search}. It was not sent "
+            f"again, because it could run twice. Look for the key {self.idempotency_key} in the endpoint's jobs, or "
+            "send the job again if that does no harm"
+        )
+
+
+@dataclass(eq=False)
+class ResultOnVolume(ErrorWithFields, CloudError):
+    """A file was left on the endpoint's volume (``delivery: path``), where a client cannot read it."""
+
+    code = "result_on_volume"
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.path} lies on the endpoint's volume, out of reach from here; ask for delivery inline or bucket"
 
 
 @dataclass(eq=False)
@@ -76,7 +111,11 @@ class CloudUnavailable(ErrorWithFields, CloudError):
 
 @dataclass(eq=False)
 class JobFailed(ErrorWithFields, CloudError):
-    """The job ended FAILED; ``output`` is what the worker said besides."""
+    """The job ended FAILED; ``output`` is what the worker said besides.
+
+    Where the worker named its error by ``code``, the error raised is of that class too: ``except OutOfMemory`` catches
+    it, and ``code``, ``retryable`` and the fields are as the worker said.
+    """
 
     code = "job_failed"
     job_id: str

@@ -32,6 +32,9 @@ MOST_FILES = 1000
 MOST_PROBLEMS = 20
 """So many are told of what may be wrong a million times."""
 
+PLAIN_KEY = r"[A-Za-z0-9_.:-]{1,200}"
+"""Of a caller's own name for a job."""
+
 _SCHEMES = ("https://", "http://", "s3://")
 _ANNOTATED = re.compile(r"\[(input|output|temp)\]$")
 
@@ -123,6 +126,7 @@ class JobInput(_Document):
     timeout_seconds: float | None = Field(None, gt=0, strict=False)
     progress: ProgressOptions = Field(default_factory=ProgressOptions)
     allow_partial: bool = False
+    idempotency_key: str | None = Field(None, pattern=f"^{PLAIN_KEY}$")
     comfy_org_api_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("comfy_org_api_key", "api_key_comfy_org"), strict=False
     )
@@ -154,6 +158,12 @@ class JobInput(_Document):
     def warnings(self) -> list[str]:
         """A sentence for every field that is unknown and so changed nothing; the first ones of very many."""
         return list(itertools.islice(_unknown_fields(self, ""), MOST_PROBLEMS))
+
+
+def idempotency_key_of(value: Any) -> str | None:  # noqa: ANN401 (what a caller sent)
+    """The key in an input, be the rest of it valid or not: its caller looks for the job by it."""
+    key = value.get("idempotency_key") if isinstance(value, dict) else None
+    return key if isinstance(key, str) and re.fullmatch(PLAIN_KEY, key) else None
 
 
 def _document(value: Any) -> dict[str, Any]:  # noqa: ANN401

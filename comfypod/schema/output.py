@@ -84,17 +84,22 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What is told of every job, however it ended; ``seeds`` are those that the worker drew."""
+    """What is told of every job, however it ended.
+
+    ``seeds`` are those that the worker drew, ``idempotency_key`` is the caller's own name for the job, if it has one.
+    """
 
     timings: Timings
     seeds: Mapping[str, int]
     warnings: Sequence[str]
+    idempotency_key: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """``timings``, ``warnings``, and ``seeds`` if any were drawn."""
+        """``timings``, ``warnings``, ``seeds`` if any were drawn, and ``idempotency_key`` if there is one."""
+        key = {"idempotency_key": self.idempotency_key} if self.idempotency_key else {}
         seeds = {"seeds": json_safe(self.seeds)} if self.seeds else {}
         warnings = [shortened(warning, LONGEST_SENTENCE) for warning in self.warnings[:MOST_WARNINGS]]
-        return {"timings": self.timings.to_json(), **seeds, "warnings": json_safe(warnings)}
+        return {"timings": self.timings.to_json(), **seeds, **key, "warnings": json_safe(warnings)}
 
 
 def success_to_json(outputs: Outputs, account: Account, worker: WorkerInfo) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from comfypod.deadline import Deadline
-from comfypod.schema.job import JobInput
+from comfypod.schema.job import JobInput, idempotency_key_of
 from comfypod.schema.output import Account, Outputs, Timings
 from comfypod.schema.workflow import Workflow
 from comfypod.settings import Settings
@@ -57,8 +57,9 @@ class JobState:
             self.warnings.append(sentence)
 
     def account(self) -> Account:
-        """Where the time went as far as the job came, the seeds, and the warnings."""
-        return Account(self.tracker.timings() if self.tracker else Timings(), self.seeds, self.warnings)
+        """Where the time went as far as the job came, the seeds, the warnings, and the caller's name for the job."""
+        timings = self.tracker.timings() if self.tracker else Timings()
+        return Account(timings, self.seeds, self.warnings, idempotency_key_of(self.job.get("input")))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,33 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import resource
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
-from comfypod.cloud.client import Client
-from comfypod.cloud.endpoint import Endpoint
 from comfypod.cloud.jobs import JobState, JobStatus
+from comfypod.cloud.result import Result, ResultFile
 from comfypod.cloud.saving import save_artifacts
 from comfypod.errors import (
-    AuthenticationFailed,
     CloudUnavailable,
-    ConfigurationError,
-    DeadlineExceeded,
-    EndpointNotFound,
-    InvalidJobInput,
     JobCancelled,
     JobFailed,
-    JobNotFound,
     JobTimedOut,
     ProtocolViolation,
-    RequestRefused,
+    ResultOnVolume,
     SavingFailed,
 )
 
@@ -52,6 +41,8 @@ def test_a_running_job_shows_its_progress_and_an_ended_one_its_result() -> None:
         ({"status": "FAILED", "error": "no"}, JobFailed),
         ({"status": "FAILED"}, JobFailed),
         ({"status": "COMPLETED"}, JobFailed),
+        ({"status": "COMPLETED", "output": {}}, JobFailed),
+        ({"status": "COMPLETED", "output": ["a"]}, ProtocolViolation),
     ],
 )
 def test_a_job_without_a_result_raises(document: dict[str, Any], error: type[Exception]) -> None:
@@ -66,6 +57,22 @@ def test_a_job_without_a_result_raises(document: dict[str, Any], error: type[Exc
 def test_an_answer_that_is_none_is_told(document: Any) -> None:
     with pytest.raises(ProtocolViolation):
         JobStatus.parse(document)
+
+
+def test_a_result_that_runpod_dropped_is_told() -> None:
+    with pytest.raises(JobFailed, match=r"drops a result of more than 10 MB.*bucket"):
+        JobStatus.parse({"id": "a", "status": "COMPLETED"}).result()
+
+
+def test_numbers_and_texts_that_are_none_are_not_taken_for_such() -> None:
+    odd = {"value": "half", "step": True, "steps": float("nan"), "eta_seconds": "soon", "message": 5, "preview": []}
+    document = {"delayTime": "5", "executionTime": [], "workerId": 7, "retries": None, "output": odd}
+    status = JobStatus.parse({"id": "a", "status": "RUNNING", **document})
+    assert (status.delay_ms, status.execution_ms, status.worker_id, status.retries) == (None, None, None, 0)
+    progress = status.progress
+    assert progress is not None
+    assert (progress.value, progress.step, progress.steps, progress.eta_seconds) == (None, None, None, None)
+    assert (progress.message, progress.preview) == (None, None)
 
 
 @pytest.mark.parametrize("state", list(JobState))
@@ -87,7 +94,8 @@ def test_artifacts_are_saved_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../evil", "/etc/evil", "..\\..\\evil", "C:\\evil", "a/../../evil", "...", "", ".bashrc"]
+    "name",
+    ["../../evil", "/etc/evil", "..\\..\\evil", "C:\\evil", "a/../../evil", "...", "", ".bashrc", "a\n/etc/passwd"],
 )
 def test_a_name_never_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "outputs"
@@ -95,6 +103,7 @@ def test_a_name_never_leads_out_of_the_folder(name: str, tmp_path: Path) -> None
     assert path.resolve().is_relative_to(folder)
     assert path.is_file()
     assert not path.name.startswith(".")
+    assert str(path).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -128,137 +137,35 @@ def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
         save_artifacts({"images": [artifact("a.png")]}, tmp_path / "outputs")
 
 
-class PlannedAnswers(BaseHTTPRequestHandler):
-    """Answers the planned statuses in order, and remembers what was asked."""
-
-    plan: ClassVar[list[tuple[int, Any]]] = []
-    asked: ClassVar[list[str]] = []
-
-    def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.asked.append(f"{self.command} {self.path}")
-        status, document = self.plan.pop(0)
-        content = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_POST = do_GET  # noqa: N815 (the base class's naming)
-
-    def log_message(self, *_: object) -> None:
-        pass
+def test_a_result_by_name() -> None:
+    output = {
+        "images": [artifact("a.png", node_id="9", content_type="image/png", size_bytes=7)],
+        "files": [{"filename": "b.mp4", "type": "s3_url", "data": "https://bucket/b.mp4?signature"}],
+        "texts": [{"node_id": "1", "key": "text", "value": "a caption"}],
+        "warnings": ["careful"],
+        "seeds": {"seed": 5},
+    }
+    result = Result(output)
+    (image,), (video,) = result.images, result.files
+    assert (image.filename, image.node_id, image.content_type, image.size_bytes) == ("a.png", "9", "image/png", 7)
+    assert (image.read(), image.url, video.url) == (b"content", None, "https://bucket/b.mp4?signature")
+    assert (result.texts, result.warnings, result.seeds) == (["a caption"], ["careful"], {"seed": 5})
+    assert result == output
+    assert "signature" not in repr(result)
+    empty = Result({"images": None, "warnings": "odd"})
+    assert (list(empty.images), list(empty.warnings), empty.seeds) == ([], [], {})
 
 
-@pytest.fixture
-def platform() -> Iterator[type[PlannedAnswers]]:
-    PlannedAnswers.plan, PlannedAnswers.asked = [], []
-    yield PlannedAnswers
-    assert not PlannedAnswers.plan, "answers were planned that nobody asked for"
+def test_a_file_on_the_volume_cannot_be_read_and_its_path_is_told(tmp_path: Path) -> None:
+    left = {"filename": "a.png", "type": "path", "data": "/runpod-volume/outputs/job/9/a.png"}
+    with pytest.raises(ResultOnVolume, match=r"/runpod-volume/outputs/job/9/a\.png lies on"):
+        ResultFile(left).read()
+    assert save_artifacts({"images": [left]}, tmp_path) == [Path(left["data"])]
 
 
-@pytest.fixture
-def base_url(platform: type[PlannedAnswers]) -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), platform)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v2"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture
-def endpoint(base_url: str) -> Iterator[Endpoint]:
-    endpoint = Endpoint("ep", "key", base_url, patience_seconds=0.5)
-    yield endpoint
-    endpoint.close()
-
-
-QUEUED = {"id": "job-1", "status": "IN_QUEUE"}
-
-
-@pytest.mark.parametrize(
-    ("status", "error"),
-    [
-        (401, AuthenticationFailed),
-        (404, EndpointNotFound),
-        (400, RequestRefused),
-        (413, RequestRefused),
-        (500, CloudUnavailable),
-    ],
-)
-def test_a_refused_job_is_told_and_posted_once(
-    endpoint: Endpoint, platform: type[PlannedAnswers], status: int, error: type[Exception]
-) -> None:
-    platform.plan += [(status, {})]
-    with pytest.raises(error):
-        endpoint.run({"input": {"prompt": "x"}})
-    assert platform.asked == ["POST /v2/ep/run"]
-
-
-def test_a_busy_platform_is_asked_again(endpoint: Endpoint, platform: type[PlannedAnswers]) -> None:
-    platform.plan += [(429, {}), (200, QUEUED), (502, {}), (200, {**QUEUED, "status": "COMPLETED"})]
-    assert endpoint.run({"input": {"prompt": "x"}}).state is JobState.IN_QUEUE
-    assert endpoint.status("job-1").state is JobState.COMPLETED
-
-
-def test_a_job_that_is_not_there_is_told(endpoint: Endpoint, platform: type[PlannedAnswers]) -> None:
-    platform.plan += [(404, {}), (404, {})]
-    with pytest.raises(JobNotFound):
-        endpoint.status("job-1")
-    with pytest.raises(JobNotFound):
-        endpoint.cancel("job-1")
-
-
-def test_the_health_of_an_endpoint(endpoint: Endpoint, platform: type[PlannedAnswers]) -> None:
-    health = {"jobs": {"inQueue": 1}, "workers": {"running": 2}}
-    platform.plan += [(503, {}), (200, health), (404, {})]
-    assert endpoint.health() == health
-    with pytest.raises(EndpointNotFound):
-        endpoint.health()
-
-
-def test_a_platform_that_is_away_is_told_in_the_end() -> None:
-    endpoint = Endpoint("ep", "key", "http://127.0.0.1:9/v2", patience_seconds=0.1)
-    with pytest.raises(CloudUnavailable):
-        endpoint.status("job-1")
-    endpoint.close()
-
-
-def test_an_answer_that_is_no_json_object_is_told(endpoint: Endpoint, platform: type[PlannedAnswers]) -> None:
-    platform.plan += [(200, ["IN_QUEUE"])]
-    with pytest.raises(ProtocolViolation):
-        endpoint.status("job-1")
-
-
-def test_a_base_url_that_is_none_is_refused() -> None:
-    with pytest.raises(ConfigurationError):
-        Endpoint("ep", "key", "localhost:8000")
-
-
-def test_a_job_is_followed_to_its_end(base_url: str, platform: type[PlannedAnswers]) -> None:
-    running = {"id": "job-1", "status": "IN_PROGRESS", "output": {"value": 0.5}}
-    platform.plan += [
-        (200, QUEUED),
-        (200, QUEUED),
-        (200, running),
-        (200, {**QUEUED, "status": "COMPLETED", "output": {"a": 1}}),
-    ]
-    seen: list[JobState] = []
-    with Client("ep", "key", base_url) as client:
-        job = client.submit({"prompt": "x"})
-        assert job.wait(lambda status: seen.append(status.state)) == {"a": 1}
-    assert seen == [JobState.IN_QUEUE, JobState.IN_PROGRESS, JobState.COMPLETED]
-
-
-def test_waiting_has_an_end(base_url: str, platform: type[PlannedAnswers]) -> None:
-    platform.plan += [(200, QUEUED), (200, QUEUED)]
-    with Client("ep", "key", base_url) as client, pytest.raises(DeadlineExceeded):
-        client.submit({"prompt": "x"}).wait(timeout_seconds=0)
-
-
-def test_an_empty_input_is_never_sent(base_url: str, platform: type[PlannedAnswers]) -> None:
-    with Client("ep", "key", base_url) as client, pytest.raises(InvalidJobInput):
-        client.submit({})
-    assert platform.asked == []
+def test_an_address_that_does_not_yield_the_file_is_told_without_its_signature(tmp_path: Path) -> None:
+    gone = {"filename": "a.png", "type": "s3_url", "data": "http://127.0.0.1:9/a.png?signature=s3cret"}
+    with pytest.raises(CloudUnavailable) as caught:
+        Result({"images": [gone]}).save(tmp_path)
+    assert "s3cret" not in str(caught.value)
+    assert not list(tmp_path.iterdir())

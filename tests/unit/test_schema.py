@@ -10,7 +10,8 @@ import pytest
 
 from comfypod.errors import ConfigurationError, InvalidJobInput, InvalidWorkflow
 from comfypod.schema.artifact import content_type_of
-from comfypod.schema.job import JobInput
+from comfypod.schema.job import JobInput, idempotency_key_of
+from comfypod.schema.output import Account, Outputs, Timings, WorkerInfo, failure_to_json, success_to_json
 from comfypod.schema.template import Template, load_template
 from comfypod.schema.wire import json_safe
 from comfypod.schema.workflow import Workflow
@@ -142,6 +143,9 @@ def test_a_random_seed_is_drawn_once_for_all_that_it_goes_to() -> None:
         ({"prompt": "x", "files": [{"name": "x"}]}, "files[0]: send its content"),
         ({"prompt": "x", "files": [], "images": []}, "images: is the same as files"),
         ({"prompt": "x", "timeout_seconds": 0}, "timeout_seconds: input should be greater than 0"),
+        ({"prompt": "x", "idempotency_key": "two words"}, "idempotency_key: string should match pattern"),
+        ({"prompt": "x", "idempotency_key": "a\n"}, "idempotency_key: string should match pattern"),
+        ({"prompt": "x", "idempotency_key": "a" * 201}, "idempotency_key: string should match pattern"),
         ({"prompt": "x", "delivery": "pigeon"}, "delivery: input should be 'auto', 'inline'"),
         ({"prompt": "x", "outputs": {"quality": 0}}, "outputs.quality: input should be greater than or equal to 1"),
         ({"prompt": {"1": NODE}, "workflow": "text_to_image"}, "prompt: is a workflow, and there is one in workflow"),
@@ -215,3 +219,27 @@ def test_content_types(filename: str, content_type: str) -> None:
 def test_json_safe_replaces_what_cannot_cross_a_wire() -> None:
     value = {"a\ud800": [float("nan"), float("inf"), 1.5, "x", "ż\udfff", None, True]}
     assert json_safe(value) == {"a?": [None, None, 1.5, "x", "ż?", None, True]}
+
+
+def test_the_callers_name_for_a_job_comes_back_however_it_ended() -> None:
+    assert JobInput.parse({"prompt": "x", "idempotency_key": "order:7.a-b_c"}).idempotency_key == "order:7.a-b_c"
+    named, unnamed = Account(Timings(), {}, [], "order-7"), Account(Timings(), {}, [])
+    worker, error = WorkerInfo("0.3.64", "emulator", "1"), InvalidJobInput(["no"])
+    assert success_to_json(Outputs(), named, worker)["idempotency_key"] == "order-7"
+    assert failure_to_json(error, named)["idempotency_key"] == "order-7"
+    assert "idempotency_key" not in success_to_json(Outputs(), unnamed, worker)
+    assert "idempotency_key" not in failure_to_json(error, unnamed)
+
+
+@pytest.mark.parametrize(
+    ("sent", "key"),
+    [
+        ({"idempotency_key": "order-7", "delivery": "pigeon"}, "order-7"),
+        ({"idempotency_key": "two words"}, None),
+        ({"idempotency_key": 7}, None),
+        ({}, None),
+        ("text", None),
+    ],
+)
+def test_the_name_of_a_job_is_read_from_an_input_that_is_not_valid_too(sent: Any, key: str | None) -> None:
+    assert idempotency_key_of(sent) == key

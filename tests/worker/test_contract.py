@@ -279,3 +279,10 @@ async def test_a_client_of_the_common_worker_works_unmodified(handler: Handler) 
     assert image["filename"].startswith("ComfyUI_")
     assert Image.open(io.BytesIO(base64.b64decode(image["data"]))).convert("RGB").getpixel((0, 0)) == (9, 8, 7)
     assert output["warnings"] == []
+
+
+@pytest.mark.parametrize("workflow", [save_color(5), {"1": {"class_type": "NoSuchNode", "inputs": {}}}, "no object"])
+async def test_the_callers_own_name_for_the_job_comes_back_however_it_ends(handler: Handler, workflow: Any) -> None:
+    answer = await handler(job(workflow=workflow, idempotency_key="order-7.b"))
+    assert answer["idempotency_key"] == "order-7.b"
+    assert answer["warnings"] == []

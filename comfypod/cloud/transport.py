@@ -1,0 +1,159 @@
+"""HTTP to one endpoint: one call, once, and what its failure means for what was asked.
+
+What can be known is the point here. Requests' exceptions are mapped in this one place to: it was never sent, or it may
+have arrived.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import requests
+from requests.auth import AuthBase
+from requests.exceptions import ChunkedEncodingError, SSLError
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ProxyError
+
+from comfypod.cloud.answers import Answer, AnswerLost, NotSent
+from comfypod.cloud.configuration import Connection
+
+SILENCE_SECONDS = 30.0
+"""The longest wait for a connection, and for each next piece of an answer."""
+ANSWER_SECONDS = 300.0
+"""The longest wait for a whole answer: 20 MB over a slow line."""
+LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
+"""Three times the largest result that RunPod keeps."""
+_BLOCK_BYTES = 64 * 1024
+
+
+class Transport:
+    """The connections of one client to its endpoint; may be used by many threads.
+
+    A `requests.Session` is not made for several threads at once, and one per thread would outlive the thread. So
+    sessions are lent: each call takes one that is idle, or a new one, and gives it back. There are never more of them
+    than calls at once.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.url = connection.url
+        self._authorization = _Bearer(connection.api_key)
+        self._lock = threading.Lock()
+        self._idle: list[requests.Session] = []
+
+    def close(self) -> None:
+        """Close the connections that are idle; another call opens new ones."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for session in idle:
+            session.close()
+
+    def send(self, method: str, path: str, body: bytes | None = None, *, on_new_connection: bool = False) -> Answer:
+        """Call, once.
+
+        With ``on_new_connection`` none that is idle is used: one that the other side has closed meanwhile, or that a
+        sleeping laptop has forgotten, would make it uncertain whether the request arrived, without need.
+
+        Raises:
+            NotSent, AnswerLost: there is no answer.
+        """
+        session = self._new_session if on_new_connection else self._lent_session
+        try:
+            with session() as http, self._request(http, method, path, body) as response:
+                return Answer(response.status_code, _content(response))
+        except requests.RequestException as error:
+            if _is_unsent(error):
+                raise NotSent(_cause(error)) from error
+            raise AnswerLost(_cause(error)) from error
+
+    def _request(self, http: requests.Session, method: str, path: str, body: bytes | None) -> requests.Response:
+        headers = {} if body is None else {"Content-Type": "application/json"}
+        # A redirection would repeat a POST elsewhere, so it is an answer like any other.
+        return http.request(
+            method,
+            self.url + path,
+            data=body,
+            headers=headers,
+            timeout=SILENCE_SECONDS,
+            allow_redirects=False,
+            stream=True,
+        )
+
+    @contextmanager
+    def _new_session(self) -> Iterator[requests.Session]:
+        with requests.Session() as session:
+            session.auth = self._authorization
+            yield session
+
+    @contextmanager
+    def _lent_session(self) -> Iterator[requests.Session]:
+        with self._lock:
+            session = self._idle.pop() if self._idle else requests.Session()
+        session.auth = self._authorization
+        try:
+            yield session
+        finally:
+            with self._lock:
+                self._idle.append(session)
+
+
+class _Bearer(AuthBase):
+    """The key, as the platform wants it. Given as a header, it would lose against a ``~/.netrc``."""
+
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {self._api_key}"
+        return request
+
+
+def _content(response: requests.Response) -> bytes:
+    """The whole body, unless it is endless."""
+    begun = time.monotonic()
+    content = bytearray()
+    for block in response.iter_content(_BLOCK_BYTES):
+        content += block
+        if len(content) > LARGEST_ANSWER_BYTES:
+            raise requests.RequestException(f"the answer is larger than {LARGEST_ANSWER_BYTES:,} bytes")
+        if time.monotonic() - begun > ANSWER_SECONDS:
+            raise requests.Timeout(f"the answer took longer than {ANSWER_SECONDS:g} s")
+    return bytes(content)
+
+
+def _is_unsent(error: requests.RequestException) -> bool:
+    """Whether there was no connection to send anything over: refused, no such host, no answer, not to be trusted."""
+    if isinstance(error, requests.ConnectTimeout | ValueError):  # the latter: an address that cannot be one
+        return True
+    inner = error.args[0] if error.args else None
+    reason = inner.reason if isinstance(inner, MaxRetryError) else None
+    if isinstance(reason, ProxyError):
+        reason = reason.original_error
+    return isinstance(reason, NewConnectionError) or (isinstance(error, SSLError) and _is_untrusted(reason))
+
+
+def _is_untrusted(reason: BaseException | None) -> bool:
+    """Whether the other side's certificate was refused, which ends the handshake before anything is sent."""
+    return reason is not None and any(isinstance(item, ssl.SSLCertVerificationError) for item in reason.args)
+
+
+_CAUSES: tuple[tuple[type[Exception], str], ...] = (
+    (requests.ConnectTimeout, f"no connection within {SILENCE_SECONDS:g} s"),
+    (requests.ReadTimeout, f"no answer within {SILENCE_SECONDS:g} s"),
+    (SSLError, "the connection could not be secured (TLS); is a proxy's certificate to be trusted, or the clock wrong"),
+    (ValueError, "the address cannot be used"),
+)
+
+
+def _cause(error: requests.RequestException) -> str:
+    """What happened, as a clause."""
+    for kind, clause in _CAUSES:
+        if isinstance(error, kind):
+            return clause
+    if _is_unsent(error):
+        return "no connection (refused, or no such host)"
+    if isinstance(error, requests.ConnectionError | ChunkedEncodingError):
+        return "the connection broke off"
+    return str(error)
