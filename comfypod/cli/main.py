@@ -6,9 +6,10 @@ import sys
 
 import typer
 
-from comfypod.cli.commands import emulate, inspection, jobs, models
-from comfypod.cli.display import printable
-from comfypod.errors import ComfyPodError, ConfigurationError, JobFailed
+from comfypod.cli.commands import emulate, inspection, jobs, models, top
+from comfypod.cli.exit_codes import ExitCode, code_of, exit_code_of
+from comfypod.cli.printing import write_error
+from comfypod.errors import ComfyPodError, ConfigurationError
 
 _EMULATORS_LIBRARIES = ("aiohttp", "numpy", "PIL")
 
@@ -17,19 +18,24 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Run ComfyUI workflows on RunPod Serverless, or all of it on this machine.",
+    epilog="Exit codes: 0 success, 1 network, disk or platform, 2 wrong usage or input, 3 the job failed, "
+    "4 it was cancelled, 5 a deadline passed, 130 Ctrl-C.",
 )
 app.add_typer(jobs.app)
+app.add_typer(top.app)
 app.add_typer(inspection.app)
 app.add_typer(models.app, name="models")
 app.add_typer(emulate.app, name="emulate")
 
 
 def main() -> None:
-    """Run a command; a failure ends in one sentence on stderr and exit code 1."""
+    """Run a command; a failure ends in one sentence on stderr, and an exit code of `ExitCode`."""
     try:
         app()
     except ComfyPodError as error:
         sys.exit(_last_word(error))
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
     except ModuleNotFoundError as error:
         if error.name not in _EMULATORS_LIBRARIES:
             raise
@@ -37,8 +43,6 @@ def main() -> None:
         sys.exit(_last_word(ConfigurationError([missing])))
 
 
-def _last_word(error: ComfyPodError) -> int:
-    # Of a job that failed on the worker, the worker's code says more than ours.
-    code = error.output.get("code", error.code) if isinstance(error, JobFailed) else error.code
-    print(f"{printable(str(code))}: {printable(str(error))}", file=sys.stderr)
-    return 1
+def _last_word(error: ComfyPodError) -> ExitCode:
+    write_error(f"{code_of(error)}: {error}")
+    return exit_code_of(error)

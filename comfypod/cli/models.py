@@ -19,7 +19,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from comfypod.cli.display import printable
-from comfypod.cli.run import INTERRUPTED
+from comfypod.cli.exit_codes import ExitCode
 from comfypod.deadline import Deadline
 from comfypod.errors import ConfigurationError
 from comfypod.settings import Settings
@@ -162,7 +162,7 @@ def _run(options: ModelOptions, work: Callable[[ModelStore, Console], Awaitable[
         return asyncio.run(run())
     except KeyboardInterrupt:
         console.print("Interrupted; what was fetched so far is kept.")
-        return INTERRUPTED
+        return ExitCode.INTERRUPTED
 
 
 @asynccontextmanager

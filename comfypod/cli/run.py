@@ -1,120 +1,97 @@
-"""``comfypod run``: one job from the terminal."""
+"""``comfypod run``: one job, from its input to its files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import uuid
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-
-from comfypod.cli.display import ProgressDisplay, printable
-from comfypod.cli.job_input import GivenJob, make_job_input
-from comfypod.cli.local import local_endpoint
+from comfypod.cli.connection import Target, connected
+from comfypod.cli.exit_codes import ExitCode
+from comfypod.cli.following import Check, Following, follow, way_on, with_way_on
+from comfypod.cli.job_input import GivenJob, JobRequest, make_request
+from comfypod.cli.output import Output, OutputOptions, make_output, reporting
+from comfypod.cli.printing import write_error
 from comfypod.cloud.client import Client, Job
-from comfypod.cloud.endpoint import RUNPOD_URL
-from comfypod.cloud.jobs import JobStatus
-from comfypod.cloud.saving import save_artifacts
-from comfypod.errors import CloudError, ConfigurationError, SavingFailed
-
-Check = Callable[[], None]
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it (128 + SIGINT)."""
+from comfypod.errors import CloudError, ComfyPodError, ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """Where the job goes, and where its results go."""
+    """Where the job goes, how its results are received, and whether they are (``detach``: they are not)."""
 
-    output: Path
-    local: bool
-    endpoint_id: str | None
-    api_key: str | None
-    base_url: str | None
+    target: Target
+    following: Following
+    detach: bool = False
 
 
-def run_command(given: GivenJob, options: RunOptions) -> int:
-    """Run the job and return the exit code; saved paths go to stdout."""
-    job_input = make_job_input(given)
-    console = Console(stderr=True)
+def run_command(given: GivenJob, options: RunOptions, shown: OutputOptions) -> ExitCode:
+    """Run the job and return the exit code.
+
+    Ctrl-C cancels the job; a second one gives up at once.
+    """
+    with reporting(make_output(shown)) as output:
+        if options.detach and options.target.local:
+            raise ConfigurationError(["--detach needs an endpoint: a local RunPod ends with the command."])
+        request = make_request(given, output.note)
+        try:
+            with connected(options.target, output) as (client, check):
+                return _run(client, check, request, options, output)
+        except KeyboardInterrupt:
+            output.note("Interrupted.")
+            return ExitCode.INTERRUPTED
+
+
+def _run(client: Client, check: Check, request: JobRequest, options: RunOptions, output: Output) -> ExitCode:
+    job = _submit(client, request, options, output)
     try:
-        with _client(options, console) as (client, check):
-            return _follow(client, check, job_input, options, console)
+        output.submitted(job.latest, detached=options.detach)
+        if options.detach:
+            output.note(way_on(job, options.following))
+        elif options.target.local:
+            follow(job, output, options.following, check)
+        else:
+            with with_way_on(job, output, options.following):
+                follow(job, output, options.following, check)
     except KeyboardInterrupt:
-        console.print("Interrupted.")
-        return INTERRUPTED
+        if not job.latest.state.is_final:
+            _cancel(job, options, output)
+        elif not options.target.local:
+            output.note(way_on(job, options.following))
+        return ExitCode.INTERRUPTED
+    return ExitCode.SUCCESS
 
 
-def _follow(client: Client, check: Check, job_input: Mapping[str, Any], options: RunOptions, console: Console) -> int:
-    job: Job | None = None
+def _submit(client: Client, request: JobRequest, options: RunOptions, output: Output) -> Job:
+    """Submit the job; if Ctrl-C comes before RunPod has answered, look for the job, and cancel it."""
+    key = request.job_input.setdefault("idempotency_key", uuid.uuid4().hex)
     try:
-        with ProgressDisplay(console) as display:
-
-            def show(status: JobStatus) -> None:
-                check()
-                display.show(status)
-
-            job = client.submit(job_input)
-            output = job.wait(show)
+        return client.submit_input(request.job_input, **request.beside)
     except KeyboardInterrupt:
-        if job is not None:
-            console.print(f"Cancelling job {job.id} …")
-            _cancel(job, console)
-        return INTERRUPTED
-    _report(output, console)
-    try:
-        paths = save_artifacts(output, options.output / job.id)
-    except SavingFailed:
-        if not options.local:
-            console.print(
-                f"RunPod keeps the result for 30 minutes: GET {client.endpoint.url}/status/{job.id}", soft_wrap=True
-            )
+        output.note(f"Interrupted while submitting; asking RunPod whether it has the job (idempotency key {key}) …")
+        _cancel_if_there(client, key, options, output)
         raise
-    for path in paths:
-        print(path)
-    for text in output.get("texts", []):
-        print(text.get("value"))
-    return 0
 
 
-def _cancel(job: Job, console: Console) -> None:
+def _cancel_if_there(client: Client, key: str, options: RunOptions, output: Output) -> None:
     try:
-        console.print(f"Job {job.id}: {job.cancel().state}")
-    except CloudError as error:
-        console.print(Text(f"The job could not be cancelled: {error}"))
-
-
-def _report(output: Mapping[str, Any], console: Console) -> None:
-    """Say what the result is worth: its time, its engine, its warnings."""
-    timings = output.get("timings") or {}
-    parts = ", ".join(
-        f"{name.removesuffix('_ms')} {timings[name] / 1000:.2f} s"
-        for name in ("prepare_ms", "queue_ms", "execute_ms", "deliver_ms", "total_ms")
-        if isinstance(timings.get(name), int | float)
-    )
-    console.print(Text(f"Timings: {parts}"), soft_wrap=True)
-    for warning in output.get("warnings", []):
-        console.print(Text(printable(f"Warning: {warning}")), soft_wrap=True)
-    if (output.get("worker") or {}).get("engine") == "emulator":
-        console.print("Made by the built-in engine, which draws shapes; it is not a model.")
-
-
-@contextmanager
-def _client(options: RunOptions, console: Console) -> Iterator[tuple[Client, Check]]:
-    """The client to use, and what to call now and then to learn that waiting has become pointless."""
-    if options.local:
-        with local_endpoint() as local:
-            console.print(Text(f"Starting a local RunPod with one worker (log: {local.log_file})"))
-            with Client(local.endpoint_id, local.api_key, local.base_url()) as client:
-                yield client, local.check
+        job = client.find(key)
+    except ComfyPodError as error:
+        write_error(f"RunPod may have the job, and could not be asked ({error}).")
         return
-    if not options.endpoint_id or not options.api_key:
-        raise ConfigurationError(
-            ["Say where to run: --local, or an endpoint (--endpoint ID and the key in RUNPOD_API_KEY)."]
-        )
-    with Client(options.endpoint_id, options.api_key, options.base_url or RUNPOD_URL) as client:
-        yield client, lambda: None
+    if job is None:
+        output.note("It lists no such job.")
+    else:
+        _cancel(job, options, output)
+
+
+def _cancel(job: Job, options: RunOptions, output: Output) -> None:
+    """Cancel after Ctrl-C; a second one gives up, and says so."""
+    command = f"comfypod cancel {job.id}{options.target.arguments()}"
+    try:
+        output.note(f"Cancelling job {job.id} … (Ctrl-C again: give up at once)")
+        output.cancelled(job.cancel())
+    except KeyboardInterrupt:
+        write_error(f"Given up; job {job.id} may go on. To cancel it: {command}")
+    except CloudError as error:
+        output.failed(error, job.id)
+        write_error(f"Job {job.id} could not be cancelled ({error}). To try again: {command}")

@@ -1,0 +1,1 @@
+"""``comfypod doctor``: one look at everything that a job needs, and what to do about what is wrong."""

@@ -1,0 +1,45 @@
+"""What commands that look at things print: a table for people, or JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Column, Table
+from rich.text import Text
+
+from comfypod.cli.printing import for_stdout, printable, write_line
+
+PIPED_WIDTH = 250
+"""Columns where no terminal says how many it has."""
+
+
+def print_json(document: Any) -> None:  # noqa: ANN401 (any JSON)
+    """Print ``document`` on stdout, for programs: in ASCII, so that nothing in it can steer a terminal.
+
+    Raises:
+        SavingFailed: nobody reads stdout any more, or its disk is full.
+    """
+    write_line(json.dumps(document, indent=2))
+
+
+def print_text(text: str) -> None:
+    """Print lines on stdout; raises as `print_json`."""
+    write_line(for_stdout(text))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table on stdout; what stands in it is text, never markup or control characters."""
+    table = Table(*(Column(name, overflow="fold") for name in columns))
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+
+
+def print_line(label: str, sentence: str, style: str = "") -> None:
+    """Print ``label: sentence`` on stdout, on one line however long it is; ``style`` colours the label."""
+    line = Text.assemble((label, style), printable(f": {sentence}"))
+    Console(highlight=False).print(line, soft_wrap=True)
