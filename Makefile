@@ -42,7 +42,7 @@ lock: $(READY)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
 	@mkdir -p build
 	@$(COMPILE) --extra worker --output-file build/worker.txt
-	@$(COMPILE) --extra worker --extra emulator --extra dev --constraint build/worker.txt --output-file build/all.txt
+	@$(COMPILE) --extra worker --extra emulator --extra previews --extra dev --constraint build/worker.txt --output-file build/all.txt
 	@{ grep '^#' requirements.txt; cat build/worker.txt; } > build/requirements.txt
 	@{ grep -E '^(#|-r )' requirements-dev.txt; grep -vxFf build/worker.txt build/all.txt; } > build/requirements-dev.txt
 	@mv build/requirements.txt build/requirements-dev.txt .

@@ -7,7 +7,6 @@ Memory is the resident size of the handler's process, sampled after each job.
 from __future__ import annotations
 
 import argparse
-import base64
 import io
 import statistics
 import time
@@ -17,8 +16,8 @@ from pathlib import Path
 import psutil
 from PIL import Image
 
+from comfypod import Client
 from comfypod.cli.local import LocalEndpoint
-from comfypod.cloud.client import Client
 from comfypod.errors import ComfyPodError
 
 MEBIBYTE = 1024 * 1024
@@ -77,11 +76,11 @@ def run_job(client: Client, color: int, size: int) -> bool:
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "soak"}},
     }
     try:
-        (image,) = client.submit({"workflow": workflow}).wait(timeout_seconds=300)["images"]
+        (image,) = client.submit(workflow).wait(timeout_seconds=300).images
     except ComfyPodError as error:
         print(f"job {color}: {error.code}: {error}")
         return False
-    with Image.open(io.BytesIO(base64.b64decode(image["data"]))) as picture:
+    with Image.open(io.BytesIO(image.read())) as picture:
         return picture.convert("RGB").getpixel((0, 0)) == (color >> 16, color >> 8 & 255, color & 255)
 
 

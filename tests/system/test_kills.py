@@ -154,22 +154,22 @@ def test_a_job_survives_the_death_of_comfyui(
     fault, color = PLACES[place], list(PLACES).index(place)
     if REAL_COMMAND and fault == "late_history:":
         pytest.skip("a real ComfyUI cannot be held there")
-    client.submit({"workflow": save_color(1000 + color)}).wait(timeout_seconds=STEP_SECONDS)  # the worker is up
+    client.submit(save_color(1000 + color)).wait(timeout_seconds=STEP_SECONDS)  # the worker is up
     comfyui = ComfyUI(endpoint.log_file)
     if fault:
         comfyui.hold(fault)
     if place == "while it waits behind another prompt":
         comfyui.call("/prompt", {"prompt": save_color(2000)})
         comfyui.wait_until_held()
-        job = client.submit(picture(20 * color))
+        job = client.submit_input(picture(20 * color))
         comfyui.wait_until_queued()
     elif fault:
-        job = client.submit(picture(20 * color))
+        job = client.submit_input(picture(20 * color))
         comfyui.wait_until_held()
     comfyui.process.kill()
     killed = time.monotonic()
     if not fault:
-        job = client.submit(picture(20 * color))
+        job = client.submit_input(picture(20 * color))
     output = job.wait(timeout_seconds=STEP_SECONDS)
     seconds = time.monotonic() - killed
     assert pixel(output) == pytest.approx((255 - 20 * color, 20 * color, 248), abs=1)
@@ -177,7 +177,7 @@ def test_a_job_survives_the_death_of_comfyui(
     assert (len(reruns), len(output["warnings"])) == ((1, 1) if fault else (0, 0)), output["warnings"]
     assert all("SIGKILL" in warning for warning in reruns)
     begun = time.monotonic()
-    following = client.submit({"workflow": save_color(3000 + color)}).wait(timeout_seconds=STEP_SECONDS)
+    following = client.submit(save_color(3000 + color)).wait(timeout_seconds=STEP_SECONDS)
     assert (following["status"], following["warnings"]) == ("success", [])
     answer = "COMPLETED, run again" if reruns else "COMPLETED"
     table.append(f"| {place} | {answer} | {seconds:.1f} s | COMPLETED after {time.monotonic() - begun:.1f} s |")
@@ -185,10 +185,10 @@ def test_a_job_survives_the_death_of_comfyui(
 
 @pytest.mark.parametrize("fault", ["slow:node=ImageInvert", "hang:node=ImageInvert", "hang_server:node=ImageInvert"])
 def test_a_killed_worker_leaves_no_comfyui(fault: str, endpoint: LocalEndpoint, client: Client) -> None:
-    client.submit({"workflow": save_color(4000)}).wait(timeout_seconds=STEP_SECONDS)
+    client.submit(save_color(4000)).wait(timeout_seconds=STEP_SECONDS)
     comfyui = ComfyUI(endpoint.log_file)
     comfyui.hold(fault)
-    job = client.submit({"workflow": save_color(4001 + len(fault))})
+    job = client.submit(save_color(4001 + len(fault)))
     comfyui.wait_until_held()
     below = [comfyui.process, *comfyui.process.children(recursive=True)]
     worker_process().kill()
@@ -199,10 +199,10 @@ def test_a_killed_worker_leaves_no_comfyui(fault: str, endpoint: LocalEndpoint, 
 def test_a_worker_that_is_told_to_end_takes_its_prompt_off_the_gpu_within_a_second(
     endpoint: LocalEndpoint, client: Client
 ) -> None:
-    client.submit({"workflow": save_color(5000)}).wait(timeout_seconds=STEP_SECONDS)
+    client.submit(save_color(5000)).wait(timeout_seconds=STEP_SECONDS)
     comfyui = ComfyUI(endpoint.log_file)
     comfyui.hold("slow:node=ImageInvert")
-    job = client.submit({"workflow": save_color(5001)})
+    job = client.submit(save_color(5001))
     comfyui.wait_until_held()
     worker_process().terminate()
     deadline = Deadline.after(1)

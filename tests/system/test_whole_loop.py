@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import os
@@ -19,10 +18,8 @@ import psutil
 import pytest
 from PIL import Image
 
+from comfypod import Client, JobState, JobStatus
 from comfypod.cli.local import LocalEndpoint
-from comfypod.cloud.client import Client
-from comfypod.cloud.jobs import JobState, JobStatus
-from comfypod.cloud.saving import save_artifacts
 from comfypod.errors import JobCancelled, JobFailed
 
 ROOT = Path(__file__).parents[2]
@@ -145,38 +142,36 @@ def client(local: LocalEndpoint) -> Iterator[Client]:
 
 def test_a_job_is_followed_step_by_step(client: Client) -> None:
     seen: list[JobStatus] = []
-    output = client.submit(
-        {"prompt": "a red circle on blue", "parameters": {"seed": 1, "steps": 100, "width": 768, "height": 768}}
-    ).wait(seen.append)
+    parameters = {"seed": 1, "steps": 100, "width": 768, "height": 768}
+    output = client.submit(prompt="a red circle on blue", parameters=parameters).wait(seen.append)
     progress = [status.progress for status in seen if status.progress]
-    values = [update["value"] for update in progress]
+    values = [update.value for update in progress if update.value is not None]
     assert len(values) >= 3
     assert values == sorted(values)
-    assert any(update.get("step") and update["current_node_class"] == "KSampler" for update in progress)
+    assert any(update.step and update.current_node_class == "KSampler" for update in progress)
     assert output["worker"]["engine"] == "emulator"
 
 
 def test_the_picture_fits_the_prompt(client: Client, tmp_path: Path) -> None:
-    output = client.submit({"prompt": "a red circle on blue", "parameters": {"seed": 42}}).wait()
-    (path,) = save_artifacts(output, tmp_path)
+    (path,) = client.submit(prompt="a red circle on blue", parameters={"seed": 42}).save(tmp_path)
     assert 0.05 < share_of(path, is_red) < 0.7
     assert share_of(path, lambda red, green, blue: blue > red + 50 and blue > green) > 0.2
 
 
 def test_a_cancelled_job_frees_the_worker_for_the_next(client: Client) -> None:
     seen: list[JobStatus] = []
-    job = client.submit(LONG_JOB)
+    job = client.submit(**LONG_JOB)
 
     def cancel_while_sampling(status: JobStatus) -> None:
         seen.append(status)
-        if status.progress and status.progress.get("step"):
+        if status.progress and status.progress.step:
             job.cancel()
 
     with pytest.raises(JobCancelled):
         job.wait(cancel_while_sampling, timeout_seconds=STEP_SECONDS)
     assert seen[-1].state is JobState.CANCELLED
     begun = time.monotonic()
-    assert client.submit({"prompt": "x", "parameters": {"steps": 1, "width": 64, "height": 64}}).wait()["images"]
+    assert client.submit(prompt="x", parameters={"steps": 1, "width": 64, "height": 64}).wait().images
     assert time.monotonic() - begun < 5  # the cancelled one would have gone on for ten
 
 
@@ -191,7 +186,7 @@ def test_a_cancelled_job_frees_the_worker_for_the_next(client: Client) -> None:
 )
 def test_a_bad_job_fails_with_one_sentence(client: Client, job_input: dict[str, Any], says: str) -> None:
     with pytest.raises(JobFailed) as caught:
-        client.submit(job_input).wait()
+        client.submit_input(job_input).wait()
     assert says in str(caught.value)
     assert caught.value.output["code"] in ("invalid_workflow", "prompt_rejected", "invalid_job_input")
 
@@ -202,8 +197,8 @@ def test_no_job_of_many_is_lost(client: Client) -> None:
             "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": color}},
             "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "many"}},
         }
-        (image,) = client.submit({"workflow": workflow}).wait(timeout_seconds=STEP_SECONDS)["images"]
-        with Image.open(io.BytesIO(base64.b64decode(image["data"]))) as picture:
+        (image,) = client.submit(workflow).wait(timeout_seconds=STEP_SECONDS).images
+        with Image.open(io.BytesIO(image.read())) as picture:
             return color, picture.convert("RGB").getpixel((0, 0))[2]  # type: ignore[index]
 
     with ThreadPoolExecutor(8) as pool:
@@ -246,11 +241,6 @@ def test_a_bad_setting_ends_the_worker_with_its_name(tmp_path: Path) -> None:
 
 
 def test_keys_do_not_reach_the_log(local: LocalEndpoint, client: Client) -> None:
-    client.submit(
-        {
-            "prompt": "x",
-            "parameters": {"steps": 1, "width": 64, "height": 64},
-            "comfy_org_api_key": "s3cret-key",
-        }
-    ).wait()
+    small = {"steps": 1, "width": 64, "height": 64}
+    client.submit(prompt="x", parameters=small, comfy_org_api_key="s3cret-key").wait()
     assert "s3cret-key" not in local.log_file.read_text(encoding="utf-8")
