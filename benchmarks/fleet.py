@@ -110,7 +110,7 @@ def watch(observer: Observer, report: Report, begun: float) -> None:
         ended = state["jobs"]["completed"] + state["jobs"]["failed"]
         if report.timeline[-1][1] != len(workers):
             report.timeline.append((time.monotonic() - begun, len(workers), ended))
-        if report.picture is None and ended * 2 >= report.jobs:
+        if report.picture is None and ended * 2 >= report.jobs and any(worker["job_ids"] for worker in workers):
             report.picture = dict(state)
         if ended >= report.jobs and not workers:
             report.seconds = time.monotonic() - begun

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from comfypod.emulator.fleet import process_tree
 
@@ -51,7 +52,7 @@ class WorkerProcess:
         Raises:
             OSError: the command cannot be run, or the log not be written.
         """
-        output = None if log is None else await asyncio.to_thread(log.open, "ab")
+        output = None if log is None else _opened(log)
         try:
             process = await asyncio.create_subprocess_exec(
                 *_launched(command),
@@ -111,6 +112,11 @@ class WorkerProcess:
     def thaw(self) -> None:
         """Let them go on."""
         process_tree.thaw(self.worker_id, self.pid)
+
+
+def _opened(log: Path) -> BinaryIO:
+    """Not in a thread: if the start were cancelled meanwhile, nobody would close it."""
+    return log.open("ab")
 
 
 def clean_environment() -> dict[str, str]:
