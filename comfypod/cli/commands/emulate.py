@@ -79,7 +79,7 @@ def emulate_runpod(
         typer.Option(
             min=0,
             max=_MOST_WORKERS,
-            help="As many workers, always: the same as --min-workers N --max-workers N.  [default: 1]",
+            help="As many workers, always: the same as --min-workers N --max-workers N. Default: 1.",
             rich_help_panel=_SCALING,
         ),
     ] = None,
@@ -88,7 +88,7 @@ def emulate_runpod(
         typer.Option(
             min=0,
             max=_MOST_WORKERS,
-            help="Workers that are always there.  [default: 0 with --max-workers]",
+            help="Workers that are always there. Default: 0 with --max-workers.",
             rich_help_panel=_SCALING,
         ),
     ] = None,
@@ -97,7 +97,7 @@ def emulate_runpod(
         typer.Option(
             min=0,
             max=_MOST_WORKERS,
-            help="Workers there may be, started as jobs wait.  [default: 3 with --min-workers]",
+            help="Workers there may be, started as jobs wait. Default: 3 with --min-workers.",
             rich_help_panel=_SCALING,
         ),
     ] = None,
