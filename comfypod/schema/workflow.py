@@ -13,6 +13,8 @@ from comfypod.schema.wire import listed, shortened
 RANDOM = "random"
 """The value of a seed that is to be drawn."""
 SEED_INPUTS = ("seed", "noise_seed")
+ALL_SEEDS = "seed"
+"""The parameter that means all of them."""
 MOST_NODES = 10_000
 """Larger documents are no workflow of a person: ComfyUI's own validation ends at a chain of about 1,000 nodes."""
 
@@ -69,10 +71,14 @@ class Workflow:
     def with_inputs(self, values: Mapping[str, Any]) -> Workflow:
         """A copy in which the inputs that ``values`` names (``NODE.INPUT``, for example ``6.text``) are replaced.
 
+        ``seed`` alone means every seed that is not connected, but those that are named themselves.
+
         Raises:
-            InvalidWorkflow: there is no such node, or the node has no such input.
+            InvalidWorkflow: there is no such node, the node has no such input, or no seed can be set.
         """
-        return self.with_values({self._input(target): value for target, value in values.items()})
+        seeds = dict.fromkeys(self._seeds(), values[ALL_SEEDS]) if ALL_SEEDS in values else {}
+        named = {self._input(target): value for target, value in values.items() if target != ALL_SEEDS}
+        return self.with_values({**seeds, **named})
 
     def with_values(self, values: Mapping[tuple[str, str], Any]) -> Workflow:
         """A copy in which these inputs, by node id and name, have these values."""
@@ -92,6 +98,18 @@ class Workflow:
         inputs = next((self.nodes[node_id]["inputs"] for node_id, _ in splits if node_id in self.nodes), None)
         known = listed([f"{parts[0]}.{key}" for key in inputs] if inputs else self.nodes)
         raise InvalidWorkflow(f"There is no input {shortened(target)!r}; there is: {known}")
+
+    def _seeds(self) -> list[tuple[str, str]]:
+        """Every seed that has a value of its own; one that is connected gets it from elsewhere."""
+        found = [
+            (node_id, name)
+            for node_id, node in self.nodes.items()
+            for name in SEED_INPUTS
+            if name in node["inputs"] and not isinstance(node["inputs"][name], list)
+        ]
+        if not found:
+            raise InvalidWorkflow(f"{ALL_SEEDS}: no node of this workflow has a seed that could be set")
+        return found
 
     def with_seeds(self, draw: DrawSeed) -> Workflow:
         """A copy in which every seed that is ``"random"`` is drawn, under the name ``NODE.INPUT``."""

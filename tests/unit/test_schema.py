@@ -51,6 +51,27 @@ def test_inputs_are_replaced_in_a_copy() -> None:
     assert workflow.nodes["6"]["inputs"]["text"] == "a"
 
 
+SEEDS = {
+    "3": {"class_type": "KSampler", "inputs": {"seed": 1}},
+    "4": {"class_type": "KSampler", "inputs": {"seed": ["5", 0]}},
+    "5": {"class_type": "RandomNoise", "inputs": {"noise_seed": 2}},
+}
+
+
+def test_a_seed_without_a_node_is_every_seed_that_is_not_connected() -> None:
+    nodes = Workflow.parse(SEEDS).with_inputs({"5.noise_seed": 9, "seed": 7}).nodes
+    assert [nodes["3"]["inputs"], nodes["4"]["inputs"], nodes["5"]["inputs"]] == [
+        {"seed": 7},
+        {"seed": ["5", 0]},
+        {"noise_seed": 9},  # named itself
+    ]
+
+
+def test_a_seed_for_a_workflow_without_one_is_refused() -> None:
+    with pytest.raises(InvalidWorkflow, match="no node of this workflow has a seed"):
+        Workflow.parse({"6": NODE}).with_inputs({"seed": 7})
+
+
 @pytest.mark.parametrize("target", ["6.txet", "7.text", "6", ".text"])
 def test_an_input_that_is_not_there_is_refused_and_the_ones_that_are_are_named(target: str) -> None:
     with pytest.raises(InvalidWorkflow, match=r"there is: 6"):
