@@ -28,6 +28,9 @@ from comfypod.settings import Settings
 WORKER_SCRIPT = Path("rp_handler.py")
 DEFAULT_KEY = "local"
 _DEFAULT_MAX_WORKERS = 3
+# Workers send a heartbeat every second at most, which these limits must leave time for.
+_HEARTBEAT_LIMITS = frozenset({"lost_job_seconds", "silent_worker_seconds"})
+_SHORTEST_SILENCE_SECONDS = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +173,10 @@ def _worker_counts(command: RunPodCommand) -> tuple[int, int]:
 
 def _worker_command(given: str | None) -> list[str]:
     if given is not None:
-        return shlex.split(given)
+        try:
+            return shlex.split(given)
+        except ValueError as error:
+            raise ConfigurationError([f"--worker-command {given!r} cannot be read as in a shell: {error}."]) from error
     if not WORKER_SCRIPT.is_file():
         raise ConfigurationError([f"There is no {WORKER_SCRIPT} here; go to the repository, or use --worker-command."])
     return [sys.executable, "-u", str(WORKER_SCRIPT)]
@@ -199,6 +205,11 @@ def _number(name: str, text: str, *, is_whole: bool) -> int | float:
         number = -1
     if not (math.isfinite(number) and number >= 0):
         raise ValueError(f'The limit "{name}" must be a {"whole number" if is_whole else "number"} of 0 or more.')
+    if name in _HEARTBEAT_LIMITS and number < _SHORTEST_SILENCE_SECONDS:
+        raise ValueError(
+            f'The limit "{name}" must be a number of at least {_SHORTEST_SILENCE_SECONDS}: workers give a sign of life '
+            "every second at most."
+        )
     return number
 
 

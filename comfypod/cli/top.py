@@ -24,7 +24,7 @@ from comfypod.cloud.configuration import (
     find_connection,
 )
 from comfypod.cloud.transport import Transport
-from comfypod.errors import AuthenticationFailed, CloudUnavailable
+from comfypod.errors import AuthenticationFailed, CloudUnavailable, EndpointNotFound
 
 LOCAL_KEY_VARIABLE = "COMFYPOD_LOCAL_API_KEY"
 LOCAL_URL, LOCAL_ENDPOINT, LOCAL_KEY = "http://127.0.0.1:8000/v2", "local", "local"
@@ -62,10 +62,12 @@ class Observer:
             CloudError: it does not answer, or refuses the key; or there is no such endpoint.
             ProtocolViolation: the answer is none.
         """
+        connection = self._connection
         if self._is_emulator and (state := self._state()):
+            if state.get("endpoint_id") != connection.endpoint_id:  # it has one, and would show that
+                raise EndpointNotFound(connection.url)
             return state
         self._is_emulator = False
-        connection = self._connection
         return {"endpoint_id": connection.endpoint_id, "url": connection.url, "health": dict(self._client.health())}
 
     def _state(self) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ Client side: docs.runpod.io, "Operation reference" and "Send API requests". Work
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Collection, Mapping
 from typing import Any, Self
@@ -17,7 +18,7 @@ from typing import Any, Self
 from aiohttp import web
 
 from comfypod.emulator.events import log_event
-from comfypod.emulator.fleet.fleet import Fleet
+from comfypod.emulator.fleet.fleet import Fleet, tell_failure
 from comfypod.emulator.fleet.host import WorkerActivity
 from comfypod.emulator.fleet.options import FleetOptions
 from comfypod.emulator.fleet.report import fleet_document
@@ -26,8 +27,13 @@ from comfypod.emulator.platform.endpoint import EmulatedEndpoint
 from comfypod.emulator.platform.http import reachable_url
 from comfypod.emulator.platform.jobs import Demand, EndpointJobs
 from comfypod.emulator.platform.options import PlatformOptions
+from comfypod.emulator.platform.requests import Limits
 
 _STOP_JOBS_SECONDS = 1.5
+_PING_SECONDS = 5
+_ENDPOINT_ID = re.compile(r"[A-Za-z0-9_-]+")
+# What a header can hold as it is; a key of nothing would let everybody in.
+_KEY = re.compile(r"[!-~]+")
 
 
 class RunPodEmulator:
@@ -35,6 +41,12 @@ class RunPodEmulator:
 
     Use it as an asynchronous context manager, or call `start` and, whatever happens, `stop`. A client needs `base_url`,
     the endpoint's id and the key; a worker needs `worker_environment`.
+
+    Workers send a heartbeat every ``ping_interval_seconds``; None: every 5 s, or more often if the limits give up a
+    silent job or worker too soon for that.
+
+    Raises:
+        ValueError: the endpoint's id cannot stand in an address, or the key not in a header.
     """
 
     def __init__(
@@ -44,8 +56,9 @@ class RunPodEmulator:
         *,
         platform: PlatformOptions | None = None,
         fleet: FleetOptions | None = None,
-        ping_interval_seconds: int = 5,
+        ping_interval_seconds: int | None = None,
     ) -> None:
+        _check(endpoint_id, api_key)
         self.endpoint_id = endpoint_id
         self.api_key = api_key
         # RunPod gives workers a key of their own; clients' routes refuse it and the other way round.
@@ -59,7 +72,8 @@ class RunPodEmulator:
             self.overview,
         )
         self.fleet: Fleet | None = Fleet(self, fleet) if fleet is not None else None
-        self._ping_interval_seconds = max(1, ping_interval_seconds)  # below 1 s runpod-python's heartbeat crashes
+        wanted = _ping_seconds(self.jobs.limits) if ping_interval_seconds is None else ping_interval_seconds
+        self._ping_interval_seconds = max(1, wanted)  # below 1 s runpod-python's heartbeat crashes
         self._runner: web.AppRunner | None = None
         self._sweeper: asyncio.Task[None] | None = None
         self._base_url = ""
@@ -105,6 +119,7 @@ class RunPodEmulator:
             self._base_url = reachable_url(*runner.addresses[0][:2])
             self._started = time.monotonic()
             self._sweeper = asyncio.create_task(self._endpoint.sweep_forever())
+            self._sweeper.add_done_callback(tell_failure)
             if self.fleet is not None:
                 self.fleet.start()
         except BaseException:
@@ -198,3 +213,15 @@ class RunPodEmulator:
 
     def _replace(self, worker_id: str) -> bool:
         return self.fleet is not None and self.fleet.replace(worker_id)
+
+
+def _check(endpoint_id: str, api_key: str) -> None:
+    if not _ENDPOINT_ID.fullmatch(endpoint_id):
+        raise ValueError(f"The endpoint's id must be of letters, digits, - and _, not {endpoint_id!r}.")
+    if not _KEY.fullmatch(api_key):
+        raise ValueError("The API key must be of ASCII letters, digits and signs, at least one; choose another.")
+
+
+def _ping_seconds(limits: Limits) -> int:
+    """Often enough for three heartbeats before a job counts as lost, or its worker as gone."""
+    return min(_PING_SECONDS, int(min(limits.lost_job_seconds, limits.silent_worker_seconds) / 3))

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from comfypod.cli.commands.emulate import app
 from comfypod.cli.emulate_runpod import RunPodCommand, fleet_options, platform_options, read_limits, serve_runpod
 from comfypod.emulator.fleet.options import Scaler
 from comfypod.emulator.platform.requests import Limits
@@ -84,7 +86,7 @@ def test_limits_are_the_platforms_where_nothing_is_said() -> None:
         ({"workers": 1, "max_workers": 2}, "--workers N means"),
         ({"min_workers": 3, "max_workers": 2}, "3 of 2"),
         ({"worker_command": ""}, "command is empty"),
-        ({"worker_command": "a 'b"}, "quot"),
+        ({"worker_command": "a 'b"}, "--worker-command .* cannot be read"),
         ({"worker_command": "no-such-program"}, "no-such-program"),
         ({"log": Path("/no/such/folder/log")}, "for the workers' log"),
         ({"idle_seconds": -1.0}, "idle timeout"),
@@ -96,6 +98,11 @@ def test_limits_are_the_platforms_where_nothing_is_said() -> None:
         ({"limits": ["no_such=1"]}, "lost_job_seconds"),
         ({"limits": ["run_bytes=1.5"]}, "whole number"),
         ({"limits": ["lost_job_seconds=nan"]}, "number of 0 or more"),
+        ({"limits": ["lost_job_seconds=1.9"]}, "lost_job_seconds.*at least 2"),
+        ({"limits": ["silent_worker_seconds=1"]}, "silent_worker_seconds.*at least 2"),
+        ({"endpoint_id": "a/b"}, "endpoint's id"),
+        ({"api_key": ""}, "API key"),
+        ({"host": "0.0.0.0", "api_key": ""}, "API key"),  # noqa: S104
         ({"switches": ["no_such=1"]}, "no_such"),
         ({"faults": ["no_such:"]}, "no_such"),
         ({"host": "0.0.0.0"}, "choose a key"),  # noqa: S104
@@ -117,3 +124,10 @@ def test_without_a_worker_script_it_says_where_to_go(tmp_path: Path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match=r"no rp_handler\.py here"):
         fleet_options(command(worker_command=None))
+
+
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_port_that_does_not_exist_is_refused(port: str) -> None:
+    outcome = CliRunner().invoke(app, ["runpod", "--workers", "0", "--port", port])
+    assert outcome.exit_code == 2
+    assert "--port" in outcome.output

@@ -183,6 +183,11 @@ async def test_the_emulator_tells_everything(emulator: RunPodEmulator) -> None:
     assert [worker["state"] for worker in state["workers"]] == ["initializing"]
 
 
+async def test_another_endpoint_than_the_emulators_is_not_shown_as_if_it_were_there(emulator: RunPodEmulator) -> None:
+    with pytest.raises(EndpointNotFound, match="other"):
+        await asyncio.to_thread(observed, Connection("other", "local", emulator.base_url))
+
+
 async def test_a_wrong_key_is_told(emulator: RunPodEmulator) -> None:
     with pytest.raises(AuthenticationFailed):
         await asyncio.to_thread(observed, connection_to(emulator, "wrong"))

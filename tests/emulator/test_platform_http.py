@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import resource
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -21,51 +23,18 @@ from comfypod.emulator.platform.options import PlatformOptions
 from comfypod.emulator.platform.rates import RateLimit, RateLimits
 from comfypod.emulator.platform.requests import Limits
 from comfypod.emulator.platform.switches import Switches
+from tests.emulator.wire import Wire, until
 
 
-class Wire:
+class Served(Wire):
     """Both sides of one endpoint, without the fleet."""
 
     def __init__(self, endpoint: EmulatedEndpoint, address: str, session: aiohttp.ClientSession) -> None:
+        super().__init__(address, "worker", session)
         self.endpoint = endpoint
-        self.address = address
-        self.session = session
-
-    async def send(self, method: str, path: str, key: str = "Bearer local", **options: Any) -> tuple[int, Any]:
-        url = f"{self.address}{path}"
-        async with self.session.request(method, url, headers={"Authorization": key}, **options) as response:
-            text = await response.text()
-            return response.status, json.loads(text) if text else None
-
-    async def client(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
-        return await self.send(method, f"/v2/local{path}", **options)
-
-    async def worker(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
-        return await self.send(method, f"/v2/local{path}", "worker", **options)
-
-    async def submit(self, **body: Any) -> str:
-        code, answer = await self.client("POST", "/run", json={"input": {"n": 1}, **body})
-        assert code == 200, answer
-        return answer["id"]
-
-    async def run(self, **body: Any) -> str:
-        """Submit a job, and have the worker w1 take it."""
-        job_id = await self.submit(**body)
-        code, job = await self.worker("GET", "/job-take/w1?gpu=x")
-        assert (code, job["id"]) == (200, job_id)
-        return job_id
-
-    async def done(self, job_id: str, body: Any) -> int:
-        return (await self.worker("POST", f"/job-done/w1/{job_id}?x", json=body))[0]
-
-    async def stream(self, job_id: str, output: Any) -> int:
-        return (await self.worker("POST", f"/job-stream/w1/{job_id}?x", json={"output": output}))[0]
-
-    async def state(self, job_id: str) -> str:
-        return (await self.client("GET", f"/status/{job_id}"))[1]["status"]
 
 
-Start = Callable[..., Awaitable[Wire]]
+Start = Callable[..., Awaitable[Served]]
 
 
 @pytest.fixture
@@ -73,7 +42,7 @@ async def start() -> AsyncIterator[Start]:
     """Start an endpoint with these options; polls are short."""
     async with AsyncExitStack() as stack:
 
-        async def started(max_workers: Callable[[], int] | None = None, **options: Any) -> Wire:
+        async def started(max_workers: Callable[[], int] | None = None, **options: Any) -> Served:
             options = {"poll_seconds": 0.5, **options}
             endpoint = EmulatedEndpoint(PlatformOptions(**options), max_workers=max_workers)
             identity = Identity("local", "local", "worker")
@@ -87,7 +56,7 @@ async def start() -> AsyncIterator[Start]:
             stack.callback(endpoint.close)
             timeout = aiohttp.ClientTimeout(total=10)
             session = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
-            return Wire(endpoint, f"http://127.0.0.1:{runner.addresses[0][1]}", session)
+            return Served(endpoint, f"http://127.0.0.1:{runner.addresses[0][1]}", session)
 
         yield started
 
@@ -324,3 +293,68 @@ async def test_webhook_v2_is_accepted_ignored_and_logged(start: Start, caplog: p
     assert [record.__dict__["fields"] for record in caplog.records if record.message == "webhook_v2_ignored"] == [
         {"job_id": job_id}
     ]
+
+
+async def test_stream_that_did_not_fit_through_a_broken_connection_is_kept(start: Start) -> None:
+    wire = await start(limits=Limits(stream_chunk_bytes=9_500_000))
+    job_id, text = await wire.run(), "x" * 9_000_000
+    body = io.BytesIO(json.dumps({"output": text}).encode())
+    assert (await wire.worker("POST", f"/job-stream/w1/{job_id}?x", data=body))[0] == 200
+    host, port = wire.address.removeprefix("http://").split(":")
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((host, int(port)))
+        client.sendall(f"GET /v2/local/stream/{job_id} HTTP/1.1\r\nHost: x\r\nAuthorization: local\r\n\r\n".encode())
+        await until(lambda: not wire.endpoint.jobs.has_stream(job_id))
+    await until(lambda: wire.endpoint.jobs.has_stream(job_id))
+    assert (await wire.client("GET", f"/stream/{job_id}"))[1]["stream"] == [{"output": text}]
+
+
+@pytest.mark.fact("A9-rate-limits")
+@pytest.mark.parametrize(
+    ("operation", "method", "path"),
+    [
+        ("run", "POST", "/run"),
+        ("runsync", "POST", "/runsync"),
+        ("status", "GET", "/status/JOB"),
+        ("status", "POST", "/status/JOB"),
+        ("status", "GET", "/status-sync/JOB"),
+        ("status", "POST", "/status-sync/JOB"),
+        ("stream", "GET", "/stream/JOB"),
+        ("stream", "POST", "/stream/JOB"),
+        ("cancel", "POST", "/cancel/JOB"),
+        ("purge-queue", "POST", "/purge-queue"),
+        ("requests", "GET", "/requests"),
+    ],
+)
+async def test_every_operation_has_its_limit(start: Start, operation: str, method: str, path: str) -> None:
+    wire = await start(rate_limits=RateLimits(by_operation={operation: RateLimit(1)}))
+    assert (await wire.client(method, path))[0] != 429
+    assert (await wire.client(method, path))[0] == 429
+
+
+async def test_what_is_nested_too_deep_is_refused_and_harms_no_other_job(start: Start, tmp_path: Path) -> None:
+    """Python reads a little deeper than it writes: such a job could be neither kept nor given to a worker."""
+    wire = await start(state_file=tmp_path / "state")
+    for depth, expected in ((400, 200), *((depth, 400) for depth in range(500, 1000, 20))):
+        body = '{"input": {"deep": %s}}' % ("[" * depth + "]" * depth)
+        assert (await wire.client("POST", "/run", data=body))[0] == expected, depth
+    assert await wire.take() is not None
+    await wire.submit()
+
+
+@pytest.mark.parametrize("name", ["ttl", "executionTimeout"])
+async def test_number_of_any_size_is_refused_with_a_sentence(start: Start, name: str) -> None:
+    wire = await start()
+    body = {"input": {"n": 1}, "policy": {name: int("9" * 400)}}
+    code, answer = await wire.client("POST", "/run", json=body)
+    assert (code, name in answer["error"]) == (400, True)
+    job_id = await wire.submit()
+    assert (await wire.client("GET", f"/status/{job_id}?ttl={'9' * 400}"))[0] == 400
+
+
+async def test_refusal_does_not_repeat_a_number_of_a_million_digits(start: Start) -> None:
+    wire = await start()
+    code, answer = await wire.client("POST", "/run", data='{"input": %s.0}' % ("1" * 1_000_000))
+    assert code == 400
+    assert len(answer["error"]) < 200

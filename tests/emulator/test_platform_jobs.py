@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from comfypod.emulator.platform.deadlines import Deadlines
 from comfypod.emulator.platform.jobs import EndpointJobs, JobState, RetryRefused, UnknownJob
 from comfypod.emulator.platform.rates import TooManyRequests
 from comfypod.emulator.platform.requests import InvalidRequest, JobRequest, Limits
@@ -220,6 +219,13 @@ def test_text_larger_than_a_chunk_is_split_between_characters(text: str, chunks:
     assert bench.jobs.drain_stream(job_id) == chunks
 
 
+def test_chunk_holds_a_whole_character_however_small_it_must_be() -> None:
+    bench = Bench(Limits(stream_chunk_bytes=1))
+    job_id = bench.run()
+    bench.jobs.add_to_stream("w1", job_id, "éa🦊é")
+    assert bench.jobs.drain_stream(job_id) == ["é", "a", "🦊", "é"]
+
+
 @pytest.mark.fact("A7-chunk-limit")
 def test_other_values_larger_than_a_chunk_are_refused_and_the_job_goes_on() -> None:
     assert Limits().stream_chunk_bytes == 1_000_000
@@ -430,13 +436,3 @@ def test_whoever_keeps_the_jobs_hears_of_each_change_once(bench: Bench) -> None:
     assert changed() == {job_id: "COMPLETED"}
     bench.after(60)
     assert changed() == {job_id: None}
-
-
-def test_sweep_is_told_of_a_job_at_its_moment_and_not_before() -> None:
-    """It runs ten times a second, so it must not look at every job of the last half hour."""
-    deadlines = Deadlines()
-    for moment, job_id in ((30.0, "late"), (10.0, "early"), (20.0, "twice"), (25.0, "twice")):
-        deadlines.note(moment, job_id)
-    assert list(deadlines.passed(9.9)) == []
-    assert list(deadlines.passed(25.0)) == ["early", "twice", "twice"]
-    assert list(deadlines.passed(30.0)) == ["late"]

@@ -346,6 +346,27 @@ def test_damaged_file_is_refused_when_it_is_read(path: Path, damage: str) -> Non
         store.close()
 
 
+def test_webhook_of_a_second_end_is_due_until_it_was_told_itself(path: Path) -> None:
+    """The first end's webhook may still be tried again when the job was retried and has ended once more."""
+    with closing(path) as reopen:
+        bench = reopen()
+        job_id = bench.submit(webhook="http://x/")
+
+        def fail() -> None:
+            bench.jobs.take("w1")
+            bench.jobs.report("w1", job_id, {"error": "no"})
+            assert [notice.job_id for notice in bench.jobs.take_notices()] == [job_id]
+
+        fail()
+        bench.jobs.retry(job_id)
+        fail()
+        bench.jobs.webhook_ended(job_id)
+        bench = reopen()
+        assert [notice.job_id for notice in bench.jobs.take_notices()] == [job_id], "the second was not told yet"
+        bench.jobs.webhook_ended(job_id)
+        assert reopen().jobs.take_notices() == []
+
+
 async def test_clock_goes_on_after_the_latest_moment_of_the_earlier_process(path: Path) -> None:
     """Also if the machine's clock was set back meanwhile."""
     in_a_year = 4e9
@@ -356,6 +377,7 @@ async def test_clock_goes_on_after_the_latest_moment_of_the_earlier_process(path
         reopen()
     endpoint = EmulatedEndpoint(PlatformOptions(state_file=path))
     async with living(endpoint):
+        assert 0 <= endpoint.jobs.demand().longest_wait_seconds < 1
         endpoint.jobs.take("w1")
         assert 0 <= endpoint.jobs.status(job_id)["delayTime"] < 1000
 

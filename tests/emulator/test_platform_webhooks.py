@@ -9,6 +9,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,7 +18,7 @@ from aiohttp import web
 
 from comfypod.emulator.platform.lifecycle import Notice
 from comfypod.emulator.platform.options import PlatformOptions
-from comfypod.emulator.platform.requests import Limits
+from comfypod.emulator.platform.requests import JobRequest, Limits
 from comfypod.emulator.platform.webhooks import WebhookSender, pauses_of
 from comfypod.emulator.runpod import RunPodEmulator
 
@@ -172,3 +173,32 @@ async def test_webhook_of_a_job_arrives_and_its_refusal_changes_nothing(
         status = await send("GET", f"status/{job_id}")
         assert status["status"] == state
         assert [body for _, body in receiver.calls] == [{**status, "input": {"x": 1}, "webhook": webhook}] * 2
+
+
+async def test_webhook_that_an_earlier_process_did_not_come_to_is_told_after_the_start(tmp_path: Path) -> None:
+    """Nobody needs to ask for anything first."""
+    options = PlatformOptions(state_file=tmp_path / "state", limits=Limits(webhook_pause_factor=0.001))
+    async with receiving() as receiver:
+        async with RunPodEmulator(platform=options) as emulator:
+            request = JobRequest.parse({"input": {"n": 1}, "webhook": receiver.url}, emulator.jobs.limits)
+            job_id = emulator.jobs.submit(request).id
+            emulator.jobs.cancel(job_id)
+            emulator.jobs.take_notices()  # and then this process does not come to send it
+        assert receiver.calls == []
+        async with RunPodEmulator(platform=options), asyncio.timeout(5):
+            while not receiver.calls:
+                await asyncio.sleep(0.01)
+    assert [body["id"] for _, body in receiver.calls] == [job_id]
+
+
+async def test_receiver_that_hangs_holds_up_no_other() -> None:
+    ended: set[str] = set()
+    async with receiving(0) as hanging, receiving() as healthy, WebhookSender((), 2.0, ended.add) as sender:
+        for number in range(150):
+            sender.send(Notice(f"hangs-{number}", hanging.url, {}))
+        sender.send(Notice("well", healthy.url, {"id": "well"}))
+        async with asyncio.timeout(5):
+            while "well" not in ended:
+                await asyncio.sleep(0.01)
+        assert ended == {"well"}
+    assert [body for _, body in healthy.calls] == [{"id": "well"}]

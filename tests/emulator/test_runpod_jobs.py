@@ -341,15 +341,6 @@ def test_stopping_a_worker_names_each_of_its_running_jobs(bench: Bench) -> None:
     assert bench.jobs.take_stops("w1") == running
 
 
-@pytest.mark.fact("B3-stop-pod")
-def test_stop_pod_is_recorded_whatever_became_of_the_job(bench: Bench) -> None:
-    job_id = bench.submit()
-    bench.jobs.take("w1")
-    bench.jobs.cancel(job_id)
-    bench.jobs.report("w1", job_id, {"output": 1, "stopPod": True})
-    assert bench.jobs.stop_pod_requests == ["w1"]
-
-
 @pytest.mark.fact("A2-input-required")
 @pytest.mark.fact("A9-execution-timeout")
 @pytest.mark.fact("A9-ttl")

@@ -14,7 +14,7 @@ _MOST_WORKERS = 16
 
 @app.command("comfyui")
 def emulate_comfyui(
-    port: Annotated[int, typer.Option(help="0: any free port.")] = 8188,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8188,
     listen: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     base_directory: Annotated[Path, typer.Option(help="Folder for input, output, temp and models.")] = Path(
         ".comfypod/engine"
@@ -66,7 +66,7 @@ _SCALING, _COSTS, _PLATFORM = "Workers", "Costs", "How the platform behaves"
     "  comfypod emulate runpod --max-workers 2 --flash-boot --fault lose:chance=0.02,times=0 --state jobs.db",
 )
 def emulate_runpod(
-    port: Annotated[int, typer.Option(help="0: any free port.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8000,
     listen: Annotated[
         str, typer.Option(help="Address to listen at; beyond this machine only with a key.")
     ] = "127.0.0.1",

@@ -74,7 +74,7 @@ class Fleet:
         """
         _check(self.options)
         self._governor = asyncio.create_task(self._govern())
-        self._governor.add_done_callback(_tell_failure)
+        self._governor.add_done_callback(tell_failure)
 
     def replace(self, worker_id: str) -> bool:
         """Let the worker finish within the stop deadline; False if it is not one of ours.
@@ -146,8 +146,8 @@ class Fleet:
             self._start_one(now)
 
     def _scale_down(self, worker: Worker, now: float) -> None:
-        frozen = sum(other.state is WorkerState.FROZEN for other in self._workers.values())
-        if self.options.flash_boot and frozen < self.options.max_workers and self._is_guarded(worker):
+        # There are never more frozen ones than max workers: none is started anew while one could be revived.
+        if self.options.flash_boot and self._is_guarded(worker):
             self._host.release(worker.id)
             worker.freeze(now)
             log_event("worker_frozen", worker_id=worker.id)
@@ -178,7 +178,7 @@ class Fleet:
         life = asyncio.create_task(self._live(worker))
         self._lives.add(life)
         life.add_done_callback(self._lives.discard)
-        life.add_done_callback(_tell_failure)
+        life.add_done_callback(tell_failure)
 
     async def _live(self, worker: Worker) -> None:
         try:
@@ -217,7 +217,7 @@ def _check(options: FleetOptions) -> None:
         raise FileNotFoundError(f"There is no folder {options.log.parent} for the workers' log.")
 
 
-def _tell_failure(task: asyncio.Task[None]) -> None:
-    """Nobody awaits the task before `Fleet.stop`: an error of ours would not be seen."""
+def tell_failure(task: asyncio.Task[None]) -> None:
+    """Log the error that ended a task of the emulator: nobody awaits it before the end, so it would not be seen."""
     if not task.cancelled() and (error := task.exception()) is not None:
-        log_event("fleet_failed", logging.ERROR, error=repr(error))
+        log_event("emulator_failed", logging.ERROR, error=repr(error))

@@ -80,6 +80,7 @@ class FrozenGuard:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._frozen: set[str] = set()
 
     def add(self, worker_id: str) -> None:
         """The worker is about to be frozen.
@@ -90,11 +91,16 @@ class FrozenGuard:
         if self._process is None or self._process.poll() is not None:
             command = [sys.executable, "-I", "-S", __file__]
             # A session of its own: a Ctrl-C in the terminal is for the emulator.
+            self.close()
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603
+            for frozen in self._frozen:  # a guard before this one was killed
+                self._tell(f"+{frozen}")
+        self._frozen.add(worker_id)
         self._tell(f"+{worker_id}")
 
     def remove(self, worker_id: str) -> None:
         """The worker is not frozen any more."""
+        self._frozen.discard(worker_id)
         self._tell(f"-{worker_id}")
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from comfypod.emulator.platform.endpoint import EmulatedEndpoint
 from comfypod.emulator.platform.http import (
     Handler,
     answer,
+    is_answer_lost,
     is_connected,
     not_emulated,
     read_body,
@@ -119,6 +120,8 @@ class ClientRoutes:
         document = {"status": self._jobs.status(job_id)["status"], "stream": stream}
         response = answer(stream if self._jobs.switches.stream_answer == "array" else document)
         self._endpoint.changed()
+        if is_answer_lost(request):
+            return response  # and the chunks with it: nobody can tell that it did not arrive
         try:
             await response.prepare(request)
             await response.write_eof()

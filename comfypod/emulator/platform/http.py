@@ -15,6 +15,7 @@ from comfypod.emulator.platform.requests import InvalidRequest, NotEmulated
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _BODY_SECONDS = 60.0
+_LOST_ANSWER = web.RequestKey("answer_is_lost", bool)
 
 
 class UnknownEndpoint(Exception):
@@ -109,6 +110,16 @@ def refusal(status: int, sentence: str) -> web.Response:
 def is_connected(request: web.Request) -> bool:
     """Whether the other side is still there, as far as anybody knows."""
     return request.transport is not None and not request.transport.is_closing()
+
+
+def lose_answer(request: web.Request) -> None:
+    """Say that the request's answer will not reach its client: a planned fault puts something else in its place."""
+    request[_LOST_ANSWER] = True
+
+
+def is_answer_lost(request: web.Request) -> bool:
+    """Whether `lose_answer` was said: a handler that sends its answer itself must leave it."""
+    return bool(request.get(_LOST_ANSWER, False))
 
 
 def is_same_key(given: str, expected: str) -> bool:

@@ -244,7 +244,7 @@ class EndpointJobs(JobLifecycle):
 
     def stop_all_of(self, worker_id: str) -> None:
         """Tell the worker to stop every job that it runs; their states stay."""
-        self._presence.tell_to_stop(worker_id, self.jobs_of(worker_id))
+        self._presence.tell_to_stop(worker_id, self.jobs_of(worker_id), self._clock())
 
     def result_limit_bytes(self, job_id: str) -> int:
         """The largest result of this job.
@@ -263,8 +263,6 @@ class EndpointJobs(JobLifecycle):
             UnknownJob: there is none, or no longer.
         """
         job = self._get(job_id)
-        if body.get("stopPod") is True:
-            self.stop_pod_requests.append(worker_id)
         result: Document = {name: value for name, value in body.items() if name in {"output", "error"}}
         is_progress = body.get("status") == JobState.IN_PROGRESS
         if not job.is_with(worker_id):

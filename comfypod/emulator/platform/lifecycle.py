@@ -6,6 +6,7 @@ lost with their worker, or are forgotten. Every change is remembered until `take
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -34,7 +35,6 @@ class JobLifecycle:
     ) -> None:
         self.limits = limits or Limits()
         self.switches = switches or Switches()
-        self.stop_pod_requests: list[str] = []
         self._clock = clock
         self._jobs: dict[str, Job] = {}
         self._queue = JobQueue()
@@ -47,6 +47,8 @@ class JobLifecycle:
         self._totals: dict[str, int] = {"completed": 0, "failed": 0, "retried": 0, "cancelled": 0}
         self._changed: set[str] = set()
         self._notices: list[Job] = []
+        # Webhooks under way: a job that was retried may end again while its first end is still being told.
+        self._telling: Counter[str] = Counter()
 
     # What keeps the jobs over restarts.
 
@@ -84,11 +86,16 @@ class JobLifecycle:
     def take_notices(self) -> list[Notice]:
         """The webhooks of the jobs that ended since the last call. Say `webhook_ended` when one is dealt with."""
         ended, self._notices = self._notices, []
+        self._telling.update(job.id for job in ended)
         now = self._clock()
         return [Notice(job.id, job.request.webhook, job.webhook_document(now)) for job in ended if job.request.webhook]
 
     def webhook_ended(self, job_id: str) -> None:
-        """The job's webhook was delivered, or given up."""
+        """The job's webhook was delivered, or given up: one of them, if several of its ends are being told."""
+        self._telling[job_id] -= 1
+        if self._telling[job_id] > 0:
+            return
+        del self._telling[job_id]
         if job := self._jobs.get(job_id):
             job.is_webhook_due = False
             self._changed.add(job_id)
@@ -166,7 +173,7 @@ class JobLifecycle:
         elif job.is_running:
             for worker_id in (job.worker_id, job.second_worker_id):
                 if worker_id is not None:
-                    self._presence.tell_to_stop(worker_id, [job.id])
+                    self._presence.tell_to_stop(worker_id, [job.id], self._clock())
 
     def _finish(self, job: Job, state: JobState, result: Document) -> None:
         self._leave(job)
@@ -199,6 +206,7 @@ class JobLifecycle:
         self._leave(job)
         self._ended.pop(job.id, None)
         del self._jobs[job.id]
+        self._deadlines.forget(job.id)
         self._changed.add(job.id)
 
     def _leave(self, job: Job) -> None:

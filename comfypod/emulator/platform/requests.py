@@ -12,6 +12,9 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 _DAY_SECONDS = 86_400.0
+# Python reads JSON a little deeper than it writes it, and what cannot be written again could be given to no worker.
+_DEEPEST = 500
+_LONGEST_QUOTE = 40
 
 
 class InvalidRequest(Exception):
@@ -132,7 +135,20 @@ def parse_object(raw: bytes) -> dict[str, Any]:
         raise InvalidRequest(f"The body is not valid JSON: {error}") from error
     if not isinstance(document, dict):
         raise InvalidRequest("The body must be a JSON object.")
+    if raw.count(b"[") + raw.count(b"{") > _DEEPEST and _is_deeper(document, _DEEPEST):
+        raise InvalidRequest(f"The body is nested more than {_DEEPEST} deep.")
     return document
+
+
+def _is_deeper(document: dict[str, Any], limit: int) -> bool:
+    """Whether there is a list or an object within so many others."""
+    level: list[Any] = [document]
+    for _ in range(limit):
+        inner = (value.values() if isinstance(value, dict) else value for value in level)
+        level = [value for values in inner for value in values if isinstance(value, dict | list)]
+        if not level:
+            return False
+    return True
 
 
 def _webhook(address: object) -> str | None:
@@ -156,13 +172,14 @@ def _refuse_constant(name: str) -> object:
 
 def _finite(text: str) -> float:
     if not math.isfinite(value := float(text)):
-        raise ValueError(f"{text} is too large")
+        raise ValueError(f"{text[:_LONGEST_QUOTE]} is too large")
     return value
 
 
 def _seconds(name: str, milliseconds: object, shortest: float, longest: float) -> float:
     if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
         raise InvalidRequest(f'"{name}" must be a number of milliseconds.')
-    if not shortest <= milliseconds / 1000 <= longest:
+    # Whole numbers of any size are compared; only then is one divided, which a very large one cannot be.
+    if not shortest * 1000 <= milliseconds <= longest * 1000:
         raise InvalidRequest(f'"{name}" must be from {shortest * 1000:.0f} to {longest * 1000:.0f} ms.')
     return milliseconds / 1000

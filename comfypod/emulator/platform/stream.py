@@ -58,10 +58,12 @@ def _split(text: str, limit_bytes: int) -> Iterator[str]:
     start = 0
     while start < len(encoded):
         end = min(start + limit_bytes, len(encoded))
-        # A byte 0b10xxxxxx continues a character: step back to its first byte, unless the limit is below one character.
-        while end < len(encoded) and encoded[end] & 0xC0 == 0x80:
+        # A byte 0b10xxxxxx continues a character: step back to its first byte.
+        while start < end < len(encoded) and encoded[end] & 0xC0 == 0x80:
             end -= 1
-        if end <= start:
-            end = min(start + 4, len(encoded))
+        if end == start:  # the limit is below one character: a whole one all the same
+            end += 1
+            while end < len(encoded) and encoded[end] & 0xC0 == 0x80:
+                end += 1
         yield encoded[start:end].decode(errors="surrogatepass")
         start = end

@@ -9,7 +9,7 @@ from aiohttp.typedefs import Middleware
 
 from comfypod.emulator.cutting import reset_connection
 from comfypod.emulator.platform.faults import GROUPS, PlatformFault, PlatformFaults
-from comfypod.emulator.platform.http import Handler, answer, read_body, refusal
+from comfypod.emulator.platform.http import Handler, answer, lose_answer, read_body, refusal
 from comfypod.emulator.platform.requests import InvalidRequest, parse_object
 
 _LONGEST_PLAN_BYTES = 1_000_000
@@ -36,6 +36,7 @@ def faults_on_the_wire(faults: PlatformFaults) -> Middleware:
                 return _instead(request, fault)
             if fault.is_after_acting:
                 lost = lost or fault
+                lose_answer(request)
         response = await handler(request)
         return response if lost is None else _instead(request, lost)
 

@@ -45,7 +45,10 @@ class WebhookSender:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(force_close=True), timeout=self._timeout, cookie_jar=aiohttp.DummyCookieJar()
+            # The time of a try counts while it waits for a connection: a receiver that hangs must hold up only its own.
+            connector=aiohttp.TCPConnector(force_close=True, limit=0, limit_per_host=100),
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self
 
