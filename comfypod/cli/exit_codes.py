@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
 
     SUCCESS = 0
     FAILURE = 1  # ours: network, disk, platform
-    USAGE = 2  # what was asked for cannot be asked for: options, input, configuration; no job was made
+    USAGE = 2  # what was asked for cannot be asked for: options, input, configuration, key
     JOB_FAILED = 3
     JOB_CANCELLED = 4
     TIMED_OUT = 5  # a deadline: the job's, the platform's, or that of waiting
@@ -52,6 +52,4 @@ def code_of(error: ComfyPodError) -> str:
 
 def exit_code_of(error: ComfyPodError) -> ExitCode:
     """The exit code of a command that this error ends."""
-    if isinstance(error, JobFailed) and code_of(error) == DeadlineExceeded.code:
-        return ExitCode.TIMED_OUT
     return next(exit_code for kind, exit_code in _EXIT_CODES if isinstance(error, kind))

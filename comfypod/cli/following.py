@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfypod.cli.output import Output, SavedFile
+from comfypod.cli.printing import write_error
 from comfypod.cloud.client import Job
 from comfypod.cloud.jobs import JobStatus
-from comfypod.errors import CloudUnavailable, DeadlineExceeded, JobFailed, ProtocolViolation, SavingFailed
+from comfypod.errors import ComfyPodError, JobCancelled, JobFailed, JobNotFound, JobTimedOut
 
 Check = Callable[[], None]
 """Called now and then while a job is waited for: raises when waiting has become pointless."""
@@ -45,7 +46,7 @@ def follow(job: Job, output: Output, following: Following, check: Check) -> None
     with output.following():
         result = job.wait(show, timeout_seconds=following.max_wait_seconds)
     output.result(job.latest)
-    paths = result.save(following.folder / job.id)
+    paths = result.saving(following.folder / job.id)
     for artifact, path in zip([*result.images, *result.files], paths, strict=True):
         output.saved(SavedFile(job.id, path, artifact))
     for text in result.texts:
@@ -53,13 +54,14 @@ def follow(job: Job, output: Output, following: Following, check: Check) -> None
 
 
 @contextmanager
-def with_way_on(job: Job, output: Output, following: Following) -> Iterator[None]:
-    """Where the body fails although the job does not, say how to come to its results."""
+def with_way_on(job: Job, following: Following) -> Iterator[None]:
+    """Where the body fails although the job does not, say on stderr how to come to its results."""
     try:
         yield
-    except (CloudUnavailable, DeadlineExceeded, ProtocolViolation, SavingFailed) as error:
-        if not isinstance(error, JobFailed):  # which may be of the worker's own class, too
-            output.note(way_on(job, following))
+    except (JobFailed, JobCancelled, JobTimedOut, JobNotFound):
+        raise
+    except ComfyPodError:
+        write_error(way_on(job, following))
         raise
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from comfypod.cli.workflow_source import Note, is_own_workflow, read_json, read_workflow, seed_inputs
+from comfypod.cli.workflow_source import Note, read_json, read_workflow
+from comfypod.cloud.inputs import ADDRESSES
 from comfypod.errors import ConfigurationError, InvalidJobInput
-from comfypod.schema.wire import listed
+from comfypod.schema.wire import listed, shortened
 
-_ADDRESSES = ("https://", "http://", "s3://")
 PLATFORM_GRACE_SECONDS = 60.0
 """What RunPod gives a job beyond ``--timeout``, so that it is the worker that ends it, and says why."""
 NOTHING_GIVEN = (
@@ -57,11 +58,11 @@ def make_request(given: GivenJob, note: Note) -> JobRequest:
     if given.workflow is not None:
         job_input["workflow"] = read_workflow(given.workflow, note)
     if given.prompt is not None:
-        if is_own_workflow(job_input.get("workflow")):
+        if isinstance(job_input.get("workflow"), dict):
             raise InvalidJobInput(["--prompt belongs to a template; for a workflow of your own: --set NODE.text=TEXT"])
         job_input["prompt"] = given.prompt
-    parameters = {**_seeds(given.seed, job_input.get("workflow")), **dict(map(_parameter, given.parameters))}
-    if parameters:
+    seed = {} if given.seed is None else {"seed": given.seed}
+    if parameters := {**seed, **dict(map(_parameter, given.parameters))}:
         job_input["parameters"] = {**_object(job_input, "parameters"), **parameters}
     if given.files:
         job_input["files"] = [*_files_so_far(job_input), *_files(given.files)]
@@ -113,18 +114,6 @@ def _object(job_input: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def _seeds(seed: int | None, workflow: object) -> dict[str, int]:
-    """The parameters that ``--seed`` stands for."""
-    if seed is None:
-        return {}
-    if not isinstance(workflow, dict):
-        return {"seed": seed}
-    names = seed_inputs(workflow)
-    if not names:
-        raise InvalidJobInput(["--seed: no node here has a seed that can be set; name it: --set NODE.INPUT=NUMBER"])
-    return dict.fromkeys(names, seed)
-
-
 def _parameter(text: str) -> tuple[str, Any]:
     """``NAME=VALUE``; a value that is JSON is taken as such (numbers, true), everything else as a text."""
     name, equals, value = text.partition("=")
@@ -132,7 +121,7 @@ def _parameter(text: str) -> tuple[str, Any]:
         raise InvalidJobInput([f"--set {text!r}: write NAME=VALUE"])
     try:
         return name, json.loads(value, parse_constant=str)  # NaN and Infinity are words like any other
-    except ValueError:
+    except (ValueError, RecursionError):
         return name, value
 
 
@@ -155,15 +144,15 @@ def _files(given: Sequence[str]) -> list[dict[str, str]]:
 def _file(text: str) -> dict[str, str]:
     """``PATH``, ``NAME=PATH`` or ``NAME=ADDRESS``; the content of a file here goes along as base64."""
     name, equals, source = text.partition("=")
-    if text.startswith(_ADDRESSES):  # an equals sign in it is the address's own
+    if text.startswith(ADDRESSES):  # an equals sign in it is the address's own
         name, equals, source = "", "", text
-    elif not equals or Path(text).is_file():
+    elif not equals or os.path.isfile(text):  # noqa: PTH113 (Path's raises if the text is too long for a name)
         name, source = Path(text).name, text
-    if source.startswith(_ADDRESSES):
+    if source.startswith(ADDRESSES):
         if not equals or not name:
             raise InvalidJobInput([f"--file {text!r}: write NAME=ADDRESS, with the name that the workflow uses"])
         return {"name": name, "url": source}
     try:
         return {"name": name, "data": base64.b64encode(Path(source).read_bytes()).decode("ascii")}
     except OSError as error:
-        raise InvalidJobInput([f"--file {text!r}: cannot be read ({error.strerror or error})"]) from error
+        raise InvalidJobInput([f"--file {shortened(text)!r}: cannot be read ({error.strerror or error})"]) from error

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from comfypod.cli.connection import Target, connected
 from comfypod.cli.exit_codes import ExitCode, code_of, exit_code_of
 from comfypod.cli.following import Following, follow, way_on, with_way_on
-from comfypod.cli.output import OutputOptions, make_output, reporting
+from comfypod.cli.output import OutputOptions, make_output, reporting, tell_failure
 from comfypod.cli.printing import write_error
-from comfypod.errors import CloudError
+from comfypod.errors import ComfyPodError
 
 
 def status_command(target: Target, job_id: str, shown: OutputOptions) -> ExitCode:
@@ -24,7 +24,7 @@ def wait_command(target: Target, job_id: str, following: Following, shown: Outpu
     with reporting(make_output(shown)) as output, connected(target, output) as (client, check):
         job = client.job(job_id)
         try:
-            with with_way_on(job, output, following):
+            with with_way_on(job, following):
                 follow(job, output, following, check)
         except KeyboardInterrupt:
             output.note(f"Stopped waiting. {way_on(job, following)}")
@@ -39,9 +39,9 @@ def cancel_command(target: Target, job_ids: Sequence[str], shown: OutputOptions)
         for job_id in job_ids:
             try:
                 output.cancelled(client.job(job_id).cancel())
-            except CloudError as error:
-                output.failed(error, job_id)
+            except ComfyPodError as error:
                 write_error(f"{code_of(error)}: {error}")
+                tell_failure(output, error, job_id)
                 exit_codes.append(exit_code_of(error))
     return exit_codes[0] if exit_codes else ExitCode.SUCCESS
 

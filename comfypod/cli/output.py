@@ -6,7 +6,7 @@ Data goes to stdout, everything else to stderr. The JSON events are described in
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from comfypod.cli.exit_codes import code_of, exit_code_of
 from comfypod.cli.printing import for_stdout, write_error, write_json, write_line
 from comfypod.cloud.jobs import JobState, JobStatus
-from comfypod.errors import ComfyPodError, ConfigurationError, JobCancelled
+from comfypod.errors import ComfyPodError, ConfigurationError, JobCancelled, SavingFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,14 @@ def reporting(output: Output) -> Iterator[Output]:
     try:
         yield output
     except ComfyPodError as error:
-        output.failed(error)
+        tell_failure(output, error)
         raise
+
+
+def tell_failure(output: Output, error: ComfyPodError, job_id: str | None = None) -> None:
+    """Tell the output of an error; where it cannot be written, the error itself is still what counts."""
+    with suppress(SavingFailed):
+        output.failed(error, job_id)
 
 
 class JSONOutput:

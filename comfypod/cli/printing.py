@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from comfypod.errors import SavingFailed
 from comfypod.schema.wire import json_safe
+
+_STDOUT, _REMEDY = "standard output", "what was to be written there is lost"
 
 
 def printable(text: str) -> str:
@@ -19,7 +22,7 @@ def printable(text: str) -> str:
 
 def for_stdout(text: str) -> str:
     """``text`` as stdout may have it: unchanged for a pipe or a file, harmless (but with its lines) for a terminal."""
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():
         return text
     return "\n".join(printable(line) for line in text.splitlines())
 
@@ -30,12 +33,26 @@ def write_line(text: str) -> None:
     Raises:
         SavingFailed: nobody reads it any more, or the disk that it goes to is full.
     """
-    try:
-        sys.stdout.write(f"{text}\n")
+    with writing_stdout():
+        encoding = sys.stdout.encoding or "utf-8"  # a worker's text may have what it lacks, or halves of characters
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         sys.stdout.flush()
+
+
+@contextmanager
+def writing_stdout() -> Iterator[None]:
+    """The body writes to stdout.
+
+    Raises:
+        SavingFailed: as `write_line`; also where the program was started without one.
+    """
+    if sys.stdout is None:
+        raise SavingFailed(_STDOUT, "it is closed", _REMEDY)
+    try:
+        yield
     except OSError as error:
         _forget_stdout()
-        raise SavingFailed("standard output", error.strerror or str(error)) from error
+        raise SavingFailed(_STDOUT, error.strerror or str(error), _REMEDY) from error
 
 
 def write_json(document: Mapping[str, Any]) -> None:
@@ -48,8 +65,10 @@ def write_json(document: Mapping[str, Any]) -> None:
 
 
 def write_error(text: str) -> None:
-    """Write a line to stderr, harmless; if it is closed there is nobody left to tell."""
-    print(printable(text), file=sys.stderr, flush=True)
+    """Write a line to stderr, harmless; if it is closed, or its disk full, there is nobody left to tell."""
+    if sys.stderr is not None:  # else print would take stdout
+        with suppress(OSError):
+            print(printable(text), file=sys.stderr, flush=True)
 
 
 def _forget_stdout() -> None:

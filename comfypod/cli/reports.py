@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from comfypod.cli.printing import for_stdout, printable, write_line
+from comfypod.cli.printing import for_stdout, printable, write_line, writing_stdout
 
 PIPED_WIDTH = 250
 """Columns where no terminal says how many it has."""
@@ -32,14 +32,20 @@ def print_text(text: str) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table on stdout; what stands in it is text, never markup or control characters."""
+    """Print a table on stdout: of plain text, never markup or control characters; raises as `print_json`."""
     table = Table(*(Column(name, overflow="fold") for name in columns))
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+    with writing_stdout():
+        Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
 
 
 def print_line(label: str, sentence: str, style: str = "") -> None:
     """Print ``label: sentence`` on stdout, on one line however long it is; ``style`` colours the label."""
-    line = Text.assemble((label, style), printable(f": {sentence}"))
-    Console(highlight=False).print(line, soft_wrap=True)
+    print_styled(Text.assemble((label, style), printable(f": {sentence}")))
+
+
+def print_styled(line: Text) -> None:
+    """Print one line on stdout, however long it is; raises as `print_json`."""
+    with writing_stdout():
+        Console(highlight=False).print(line, soft_wrap=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from comfypod.cli.connection import Target, connected
 from comfypod.cli.exit_codes import ExitCode
 from comfypod.cli.following import Check, Following, follow, way_on, with_way_on
 from comfypod.cli.job_input import GivenJob, JobRequest, make_request
-from comfypod.cli.output import Output, OutputOptions, make_output, reporting
+from comfypod.cli.output import Output, OutputOptions, make_output, reporting, tell_failure
 from comfypod.cli.printing import write_error
 from comfypod.cloud.client import Client, Job
-from comfypod.errors import CloudError, ComfyPodError, ConfigurationError
+from comfypod.errors import ComfyPodError, ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,12 @@ def run_command(given: GivenJob, options: RunOptions, shown: OutputOptions) -> E
 def _run(client: Client, check: Check, request: JobRequest, options: RunOptions, output: Output) -> ExitCode:
     job = _submit(client, request, options, output)
     try:
-        output.submitted(job.latest, detached=options.detach)
-        if options.detach:
-            output.note(way_on(job, options.following))
-        elif options.target.local:
-            follow(job, output, options.following, check)
-        else:
-            with with_way_on(job, output, options.following):
+        # A local RunPod ends with the command, and its jobs with it.
+        with nullcontext() if options.target.local else with_way_on(job, options.following):
+            output.submitted(job.latest, detached=options.detach)
+            if options.detach:
+                output.note(way_on(job, options.following))
+            else:
                 follow(job, output, options.following, check)
     except KeyboardInterrupt:
         if not job.latest.state.is_final:
@@ -92,6 +92,6 @@ def _cancel(job: Job, options: RunOptions, output: Output) -> None:
         output.cancelled(job.cancel())
     except KeyboardInterrupt:
         write_error(f"Given up; job {job.id} may go on. To cancel it: {command}")
-    except CloudError as error:
-        output.failed(error, job.id)
+    except ComfyPodError as error:
         write_error(f"Job {job.id} could not be cancelled ({error}). To try again: {command}")
+        tell_failure(output, error, job.id)

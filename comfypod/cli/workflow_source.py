@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from comfypod.cloud.workflow_kinds import kind_of
 from comfypod.errors import InvalidJobInput
-from comfypod.schema.wire import as_list, as_object
+from comfypod.schema.wire import shortened
 
 Note = Callable[[str], None]
 """Told, in a sentence, what a person may not expect."""
 TEMPLATES = Path("workflows")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_SEED_INPUTS = ("seed", "noise_seed")
-_MUTED_OR_BYPASSED = (2, 4)
 
 
 def read_workflow(given: str, note: Note) -> dict[str, Any] | str:
@@ -26,27 +26,34 @@ def read_workflow(given: str, note: Note) -> dict[str, Any] | str:
     Raises:
         InvalidJobInput: there is no such file, or it is no JSON object.
     """
-    path = Path(given)
-    if path.is_file():
-        document = read_json(path)
-        if not isinstance(document, dict):
-            raise InvalidJobInput([f"{given}: holds no JSON object, so it is no workflow"])
-        if isinstance(document.get("input"), dict) and "class_type" not in document["input"]:
-            raise InvalidJobInput([f"{given}: holds a whole job; send it with --input {given}"])
-        if not _is_template(document):
-            return document
-        if path.resolve().parent == TEMPLATES.resolve():
-            return path.stem
-        note(f"{given} is a template: only its name, {document['name']!r}, is sent; the worker uses its own file.")
-        return str(document["name"])
+    if os.path.isfile(given):  # noqa: PTH113 (Path's raises if the text is too long for a name)
+        return _read_file(given, note)
     if not _NAME.fullmatch(given):
-        raise InvalidJobInput([f"{given!r}: there is no such file{_nearest(path)}"])
+        raise InvalidJobInput([f"{shortened(given)!r}: {_no_file(given)}"])
     known = _template_names()
     if known and given not in known:
         near = difflib.get_close_matches(given, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"here there are: {', '.join(known)}."
         note(f"No template {given!r} is in {TEMPLATES}/ ({hint}) It is sent all the same: the worker may have it.")
     return given
+
+
+def _read_file(given: str, note: Note) -> dict[str, Any] | str:
+    path = Path(given)
+    document = read_json(path)
+    if not isinstance(document, dict):
+        raise InvalidJobInput([f"{given}: holds no JSON object, so it is no workflow"])
+    kind = kind_of(document)
+    if kind == "job":
+        raise InvalidJobInput([f"{given}: holds a whole job; send it with --input {given}"])
+    if kind == "job_input":
+        raise InvalidJobInput([f'{given}: holds the input of a job; put {{"input": …}} around it, and use --input'])
+    if kind != "template":
+        return document
+    if path.resolve().parent == TEMPLATES.resolve():
+        return path.stem
+    note(f"{given} is a template: only its name, {document['name']!r}, is sent; the worker uses its own file.")
+    return str(document["name"])
 
 
 def read_json(path: Path) -> Any:  # noqa: ANN401
@@ -63,65 +70,25 @@ def read_json(path: Path) -> Any:  # noqa: ANN401
         raise InvalidJobInput([f"{path}: cannot be read as JSON ({error})"]) from error
 
 
-def is_own_workflow(workflow: object) -> bool:
-    """Whether this is a workflow itself and not a template's name."""
-    return isinstance(workflow, Mapping)
-
-
-def seed_inputs(workflow: Mapping[str, Any]) -> list[str]:
-    """``NODE.INPUT`` of every seed that has a value of its own.
-
-    Raises:
-        InvalidJobInput: some are in subgraphs, whose nodes have no number before the workflow is converted.
-    """
-    nodes = workflow.get("nodes")
-    return list(_page_seeds(workflow, nodes) if isinstance(nodes, list) else _seeds(workflow))
-
-
-def _seeds(workflow: Mapping[str, Any]) -> Iterator[str]:
-    """Those of an API-format workflow: numbers, and ``"random"``; a link comes from elsewhere."""
-    for node_id, node in workflow.items():
-        inputs = as_object(as_object(node).get("inputs"))
-        for name in _SEED_INPUTS:
-            value = inputs.get(name)
-            if (isinstance(value, int | float) and not isinstance(value, bool)) or value == "random":
-                yield f"{node_id}.{name}"
-
-
-def _page_seeds(workflow: Mapping[str, Any], nodes: list[Any]) -> Iterator[str]:
-    """Those of a workflow as ComfyUI's page saves it: inputs that are a widget and are not connected."""
-    for graph in as_list(as_object(workflow.get("definitions")).get("subgraphs")):
-        if list(_widget_seeds(as_list(as_object(graph).get("nodes")))):
-            raise InvalidJobInput(["--seed: there are seeds in subgraphs; name them: --set NODE:NODE.seed=NUMBER"])
-    yield from _widget_seeds(nodes)
-
-
-def _widget_seeds(nodes: list[Any]) -> Iterator[str]:
-    for node in nodes:
-        saved = as_object(node)
-        if saved.get("mode") not in _MUTED_OR_BYPASSED:
-            yield from (f"{saved.get('id')}.{slot['name']}" for slot in as_list(saved.get("inputs")) if _is_seed(slot))
-
-
-def _is_seed(slot: Any) -> bool:  # noqa: ANN401 (foreign JSON)
-    if not isinstance(slot, dict) or slot.get("name") not in _SEED_INPUTS:
-        return False
-    return slot.get("widget") is not None and slot.get("link") is None
-
-
-def _is_template(document: Mapping[str, Any]) -> bool:
-    """Whether this is a file of ``workflows/``: a workflow with a name (`comfypod.schema.template`)."""
-    inner = document.get("workflow")
-    return isinstance(document.get("name"), str) and isinstance(inner, dict) and "class_type" not in inner
-
-
 def _template_names() -> list[str]:
     return sorted(path.stem for path in TEMPLATES.glob("*.json")) if TEMPLATES.is_dir() else []
 
 
+def _no_file(given: str) -> str:
+    """What a text is that is neither a file nor a name, and what was meant perhaps."""
+    path = Path(given)
+    if os.path.isdir(given):  # noqa: PTH112 (as above)
+        return "is a folder; name a file in it"
+    if given.lstrip().startswith("{"):
+        return "is no file; save the workflow to one, and name that"
+    is_prose = any(character.isspace() for character in given) and path.suffix != ".json"
+    return f"there is no such file{'; for a text: --prompt TEXT' if is_prose else _nearest(path)}"
+
+
 def _nearest(path: Path) -> str:
     """``; did you mean …?``: the nearest files there, and templates."""
-    names = [str(path.parent / file.name) for file in path.parent.glob("*.json")] if path.parent.is_dir() else []
+    is_folder = os.path.isdir(path.parent)  # noqa: PTH112 (as above)
+    names = [str(path.parent / file.name) for file in path.parent.glob("*.json")] if is_folder else []
     near = difflib.get_close_matches(str(path), [*names, *_template_names()], n=3)
     if not near:
         near = difflib.get_close_matches(path.stem, _template_names(), n=3)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from comfypod.cloud.workflow_kinds import kind_of
 from comfypod.errors import InvalidJobInput
 
 LARGEST_BODY_BYTES = 10_000_000
@@ -21,7 +22,8 @@ FileSource = str | os.PathLike[str] | bytes
 Files = Mapping[str, FileSource] | Iterable[str | os.PathLike[str] | Mapping[str, Any]]
 """Name to path, content or address; or paths, whose last part is the name; or entries as they are sent."""
 
-_ADDRESSES = ("https://", "http://", "s3://")
+ADDRESSES = ("https://", "http://", "s3://")
+"""How the address of a file begins; anything else is a path."""
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.:-]{1,200}")
 
 
@@ -63,6 +65,8 @@ class Submission:
         """
         if not job_input:
             raise InvalidJobInput(["input: is empty; RunPod never gives such a job to a worker"])
+        if not isinstance(job_input, Mapping):
+            raise InvalidJobInput([f"input: must be an object, not {job_input!r:.100}"])
         key = idempotency_key or job_input.get("idempotency_key") or uuid.uuid4().hex
         if not isinstance(key, str) or not _PLAIN_KEY.fullmatch(key):
             raise InvalidJobInput(["idempotency_key: must be 1 to 200 of letters, digits and _ . : -"])
@@ -110,9 +114,7 @@ def read_workflow(workflow: Mapping[str, Any] | str | os.PathLike[str]) -> dict[
         InvalidJobInput: the file cannot be read, or holds no workflow.
     """
     if isinstance(workflow, Mapping):
-        if isinstance(workflow.get("prompt"), str) or isinstance(workflow.get("workflow"), str):
-            raise InvalidJobInput(["workflow: this is a whole job's input; send it with submit_input"])
-        return dict(workflow)
+        return _own_or_name(workflow, "this")
     if not isinstance(workflow, str | os.PathLike):
         raise InvalidJobInput(["workflow: give its document, the path of its file, or a template's name"])
     if isinstance(workflow, str) and not workflow.endswith(".json") and not _has_folder(workflow):
@@ -126,15 +128,17 @@ def read_workflow(workflow: Mapping[str, Any] | str | os.PathLike[str]) -> dict[
         raise InvalidJobInput([f"workflow: {path} is not JSON ({error})"]) from error
     if not isinstance(document, dict):
         raise InvalidJobInput([f"workflow: {path} holds no workflow; in ComfyUI choose Workflow > Export (API)"])
-    if isinstance(document.get("input"), dict) and "class_type" not in document["input"]:
-        raise InvalidJobInput([f"workflow: {path} holds a whole job; send what is in its input with submit_input"])
-    return str(document["name"]) if _is_template(document) else document
+    return _own_or_name(document, str(path))
 
 
-def _is_template(document: Mapping[str, Any]) -> bool:
-    """Whether it is a file of ``workflows/``: a workflow with a name (``docs/how-to/write-a-template.md``)."""
-    inner = document.get("workflow")
-    return isinstance(document.get("name"), str) and isinstance(inner, dict) and "class_type" not in inner
+def _own_or_name(document: Mapping[str, Any], what: str) -> dict[str, Any] | str:
+    """A workflow as it is; of a template its name."""
+    kind = kind_of(document)
+    if kind == "job":
+        raise InvalidJobInput([f"workflow: {what} is a whole job; send what is in its input with submit_input"])
+    if kind == "job_input":
+        raise InvalidJobInput([f"workflow: {what} is a whole job's input; send it with submit_input"])
+    return str(document["name"]) if kind == "template" else dict(document)
 
 
 def _has_folder(text: str) -> bool:
@@ -152,20 +156,21 @@ def _files(files: Files) -> list[dict[str, Any]]:
 def _name_of(path: str | os.PathLike[str]) -> str:
     if not isinstance(path, str | os.PathLike):
         raise InvalidJobInput([f"files: {path!r:.100} is no path"])
-    if isinstance(path, str) and path.startswith(_ADDRESSES):
+    if isinstance(path, str) and path.startswith(ADDRESSES):
         raise InvalidJobInput(['files: an address needs the name that the workflow uses: {"photo.png": "https://…"}'])
     return Path(path).name
 
 
 def _file(name: str, source: FileSource) -> dict[str, str]:
-    if isinstance(source, str) and source.startswith(_ADDRESSES):
+    if isinstance(source, str) and source.startswith(ADDRESSES):
         return {"name": name, "url": source}
     if not isinstance(source, str | bytes | os.PathLike):
         raise InvalidJobInput([f"files: {name!r} must be a path, bytes or an address, not {source!r:.100}"])
     try:
         content = source if isinstance(source, bytes) else Path(source).read_bytes()
-    except OSError as error:
-        raise InvalidJobInput([f"files: {os.fspath(source)!r} cannot be read ({error.strerror or error})"]) from error
+    except (OSError, ValueError) as error:  # the latter: a name that no file can have
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidJobInput([f"files: {os.fspath(source)!r:.300} cannot be read ({reason})"]) from error
     return {"name": name, "data": base64.b64encode(content).decode("ascii")}
 
 

@@ -119,13 +119,24 @@ class Job:
                 raise CloudUnavailable(self._endpoint.url, f"{error}; the job may run once more, or not") from error
         return self.latest
 
+    def _status_before(self, ends_at: float, timeout_seconds: float | None) -> JobStatus:
+        """Ask where the job stands, with no more patience than there is time left."""
+        clock = self._endpoint.clock
+        try:
+            self.latest = self._endpoint.with_patience(max(0.0, ends_at - clock.now())).status(self.id)
+        except CloudUnavailable as error:
+            if clock.now() < ends_at:
+                raise
+            raise DeadlineExceeded(f"waiting for the job: {error}", timeout_seconds or 0) from error
+        return self.latest
+
     def _statuses(self, timeout_seconds: float | None) -> Iterator[JobStatus]:
         """Ask until the job has ended, and at least once: seldom while it waits, often while it runs."""
         clock = self._endpoint.clock
         ends_at = math.inf if timeout_seconds is None else clock.now() + timeout_seconds
         pause_seconds, was_running = FIRST_PAUSE_SECONDS, False
         while True:
-            status = self.status()
+            status = self._status_before(ends_at, timeout_seconds)
             yield status
             if status.state.is_final:
                 return

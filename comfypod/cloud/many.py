@@ -21,7 +21,7 @@ from comfypod.cloud.endpoint import Endpoint
 from comfypod.cloud.job import Job
 from comfypod.cloud.jobs import JobStatus
 from comfypod.cloud.result import Result
-from comfypod.errors import ComfyPodError
+from comfypod.errors import ComfyPodError, SubmissionUncertain
 
 OnItemStatus = Callable[[int, JobStatus], None]
 Submit = Callable[[Mapping[str, Any], Clock], Job]
@@ -97,6 +97,8 @@ class ManyJobs:
         try:
             job = self._submit(item, self._clock)
         except ComfyPodError as error:
+            if isinstance(error, SubmissionUncertain) and self._stopping.is_set():
+                _logger.warning("item %d: %s", index, error)  # nobody takes the outcome any more
             return Outcome(index, None, error=error)
         try:
             result = job.wait(lambda status: self._tell(index, status))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,5 +79,13 @@ class Result(Document):
         return dict(seeds) if isinstance(seeds, dict) else {}
 
     def save(self, folder: Path | str) -> list[Path]:
-        """Write all files below ``folder``, as `save_artifacts` does, and return where each one is."""
+        """Write all files below ``folder`` and return where each one is; a file is complete or not there.
+
+        Raises:
+            ProtocolViolation, CloudUnavailable, SavingFailed: one cannot be had or written; those before it are there.
+        """
+        return list(self.saving(folder))
+
+    def saving(self, folder: Path | str) -> Iterator[Path]:
+        """The same, file by file."""
         return save_artifacts(self, Path(folder))

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from comfypod.errors import ProtocolViolation, ResultOnVolume, SavingFailed
 
 
-def save_artifacts(output: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write the artifacts of a job's output under ``folder`` and return where each one is.
+def save_artifacts(output: Mapping[str, Any], folder: Path) -> Iterator[Path]:
+    """Write the artifacts of a job's output under ``folder``, and tell where each one is as soon as it is there.
 
     A file is complete or not there. Names that would leave the folder are reduced to what is harmless in them. One that
     was left on the endpoint's volume (``path``) cannot be fetched from here; its path there is returned.
@@ -26,11 +24,20 @@ def save_artifacts(output: Mapping[str, Any], folder: Path) -> list[Path]:
         SavingFailed: a file cannot be written; those before it are there.
     """
     paths: list[Path] = []
-    for artifact in [*(output.get("images") or ()), *(output.get("files") or ())]:
-        if not isinstance(artifact, Mapping):
-            raise ProtocolViolation("The worker", f"an artifact that is no object: {artifact!r:.100}")
+    for artifact in _artifacts(output):
         paths.append(_save(artifact, folder, paths))
-    return paths
+        yield paths[-1]
+
+
+def _artifacts(output: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    for name in ("images", "files"):
+        artifacts = output.get(name) or []
+        if not isinstance(artifacts, list):
+            raise ProtocolViolation("The worker", f"{name} that are no list: {artifacts!r:.100}")
+        for artifact in artifacts:
+            if not isinstance(artifact, Mapping):
+                raise ProtocolViolation("The worker", f"an artifact that is no object: {artifact!r:.100}")
+            yield artifact
 
 
 def _save(artifact: Mapping[str, Any], folder: Path, taken: Sequence[Path]) -> Path:
@@ -80,9 +87,9 @@ def artifact_blocks(artifact: Mapping[str, Any]) -> Iterator[bytes]:
     if artifact.get("type") == "base64":
         try:
             yield base64.b64decode(data, validate=True)
-        except binascii.Error as error:
+        except ValueError as error:  # also of letters that are not ASCII
             raise ProtocolViolation("The worker", f"artifact {name!r} that is not base64") from error
-    elif artifact.get("type") == "s3_url" and urlsplit(data).scheme in {"http", "https"}:
+    elif artifact.get("type") == "s3_url" and data.lower().startswith(("http://", "https://")):
         from comfypod.cloud.fetching import fetched_blocks  # noqa: PLC0415 (Requests takes 80 ms; most files are inline)
 
         yield from fetched_blocks(data)

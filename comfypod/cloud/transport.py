@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import ssl
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import requests
 from requests.auth import AuthBase
-from requests.exceptions import ChunkedEncodingError, SSLError
-from urllib3.exceptions import MaxRetryError, NewConnectionError, ProxyError
+from requests.exceptions import InvalidSchema, InvalidURL, MissingSchema, SSLError
+from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, ProtocolError, ProxyError, ReadTimeoutError
 
 from comfypod.cloud.answers import Answer, AnswerLost, NotSent
+from comfypod.cloud.arriving import arriving_blocks
 from comfypod.cloud.configuration import Connection
 
+CONNECT_SECONDS = 10.0
+"""The longest wait for a connection, to each of the addresses that the host's name has."""
 SILENCE_SECONDS = 30.0
-"""The longest wait for a connection, and for each next piece of an answer."""
+"""The longest wait for each next piece of an answer."""
 ANSWER_SECONDS = 300.0
 """The longest wait for a whole answer: 20 MB over a slow line."""
 LARGEST_ANSWER_BYTES = 64 * 1024 * 1024
 """Three times the largest result that RunPod keeps."""
-_BLOCK_BYTES = 64 * 1024
+_UNUSABLE_ADDRESS = (InvalidURL, InvalidSchema, MissingSchema)
+"""What Requests raises before it connects. Not all of its ``ValueError``s: `InvalidHeader` is about an answer, too."""
 
 
 class Transport:
@@ -63,40 +66,50 @@ class Transport:
         try:
             with session() as http, self._request(http, method, path, body) as response:
                 return Answer(response.status_code, _content(response))
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             if _is_unsent(error):
                 raise NotSent(_cause(error)) from error
             raise AnswerLost(_cause(error)) from error
 
     def _request(self, http: requests.Session, method: str, path: str, body: bytes | None) -> requests.Response:
         headers = {} if body is None else {"Content-Type": "application/json"}
-        # A redirection would repeat a POST elsewhere, so it is an answer like any other.
         return http.request(
             method,
             self.url + path,
             data=body,
             headers=headers,
-            timeout=SILENCE_SECONDS,
+            timeout=(CONNECT_SECONDS, SILENCE_SECONDS),
             allow_redirects=False,
             stream=True,
         )
 
     @contextmanager
     def _new_session(self) -> Iterator[requests.Session]:
-        with requests.Session() as session:
+        with _Session() as session:
             session.auth = self._authorization
             yield session
 
     @contextmanager
     def _lent_session(self) -> Iterator[requests.Session]:
         with self._lock:
-            session = self._idle.pop() if self._idle else requests.Session()
+            session = self._idle.pop() if self._idle else _Session()
         session.auth = self._authorization
         try:
             yield session
         finally:
             with self._lock:
                 self._idle.append(session)
+
+
+class _Session(requests.Session):
+    """Takes a redirection as an answer like any other: to follow it would repeat a POST elsewhere.
+
+    That it must not be followed (``allow_redirects``) does not keep Requests from reading where it leads, and from
+    failing on what is no address.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere."""
 
 
 class _Bearer(AuthBase):
@@ -112,20 +125,17 @@ class _Bearer(AuthBase):
 
 def _content(response: requests.Response) -> bytes:
     """The whole body, unless it is endless."""
-    begun = time.monotonic()
     content = bytearray()
-    for block in response.iter_content(_BLOCK_BYTES):
+    for block in arriving_blocks(response, ANSWER_SECONDS):
         content += block
         if len(content) > LARGEST_ANSWER_BYTES:
             raise requests.RequestException(f"the answer is larger than {LARGEST_ANSWER_BYTES:,} bytes")
-        if time.monotonic() - begun > ANSWER_SECONDS:
-            raise requests.Timeout(f"the answer took longer than {ANSWER_SECONDS:g} s")
     return bytes(content)
 
 
-def _is_unsent(error: requests.RequestException) -> bool:
+def _is_unsent(error: Exception) -> bool:
     """Whether there was no connection to send anything over: refused, no such host, no answer, not to be trusted."""
-    if isinstance(error, requests.ConnectTimeout | ValueError):  # the latter: an address that cannot be one
+    if isinstance(error, (requests.ConnectTimeout, *_UNUSABLE_ADDRESS)):
         return True
     inner = error.args[0] if error.args else None
     reason = inner.reason if isinstance(inner, MaxRetryError) else None
@@ -139,21 +149,27 @@ def _is_untrusted(reason: BaseException | None) -> bool:
     return reason is not None and any(isinstance(item, ssl.SSLCertVerificationError) for item in reason.args)
 
 
+_NOT_SECURED = (
+    "the connection could not be secured (TLS); does the server speak http only, is a proxy's certificate to be "
+    "trusted, or the clock wrong"
+)
 _CAUSES: tuple[tuple[type[Exception], str], ...] = (
-    (requests.ConnectTimeout, f"no connection within {SILENCE_SECONDS:g} s"),
+    (requests.ConnectTimeout, f"no connection within {CONNECT_SECONDS:g} s"),
     (requests.ReadTimeout, f"no answer within {SILENCE_SECONDS:g} s"),
-    (SSLError, "the connection could not be secured (TLS); is a proxy's certificate to be trusted, or the clock wrong"),
-    (ValueError, "the address cannot be used"),
+    (ReadTimeoutError, f"the answer stopped for {SILENCE_SECONDS:g} s"),
+    (SSLError, _NOT_SECURED),
+    *((kind, "the address cannot be used") for kind in _UNUSABLE_ADDRESS),
+    (ValueError, "the answer is malformed"),
 )
 
 
-def _cause(error: requests.RequestException) -> str:
+def _cause(error: Exception) -> str:
     """What happened, as a clause."""
     for kind, clause in _CAUSES:
         if isinstance(error, kind):
             return clause
     if _is_unsent(error):
         return "no connection (refused, or no such host)"
-    if isinstance(error, requests.ConnectionError | ChunkedEncodingError):
+    if isinstance(error, requests.ConnectionError | ProtocolError):
         return "the connection broke off"
-    return str(error)
+    return "the answer cannot be read" if isinstance(error, HTTPError) else str(error)

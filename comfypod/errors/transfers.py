@@ -128,6 +128,7 @@ class SavingFailed(ErrorWithFields, DeliveryError):
     code = "saving_failed"
     path: str
     cause: str
+    remedy: str = "free space, or choose another folder"
 
     def __str__(self) -> str:
-        return f"{self.path} cannot be written: {self.cause}; free space, or choose another folder"
+        return f"{self.path} cannot be written: {self.cause}; {self.remedy}"

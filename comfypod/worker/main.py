@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from comfypod import logs
+from comfypod.comfyui.checkout import checkout_python
 from comfypod.comfyui.process import ComfyUIProcess
 from comfypod.comfyui.selftest import wait_for_remote
 from comfypod.comfyui.server import RemoteServer
@@ -106,8 +107,9 @@ class WorkerApplication:
             return shlex.split(self.settings.comfyui_command)
         checkout = self._root / "ComfyUI" / "main.py"
         if checkout.is_file():
-            return [_python_of(checkout.parent), str(checkout), *_device_flags()]
-        folder = self._resources.enter_context(tempfile.TemporaryDirectory(prefix="comfypod-engine-"))
+            python = str(checkout_python(checkout.parent) or sys.executable)
+            return [python, str(checkout), *_device_flags(), *self._own_folders()]
+        folder = self._folder("engine")
         event(
             "built_in_engine",
             logging.WARNING,
@@ -118,17 +120,20 @@ class WorkerApplication:
         engine = [sys.executable, "-m", "comfypod", "emulate", "comfyui"]
         return [*engine, "--base-directory", folder, "--models", models]
 
+    def _own_folders(self) -> list[str]:
+        """Where a ComfyUI saves that shares its checkout with other workers' on this machine.
+
+        Each empties its temp folder when it starts, and the worker removes from both what jobs have left.
+        """
+        folder = self._folder("comfyui")
+        return ["--output-directory", str(Path(folder, "output")), "--temp-directory", folder]
+
+    def _folder(self, name: str) -> str:
+        """A folder that goes with the worker."""
+        return self._resources.enter_context(tempfile.TemporaryDirectory(prefix=f"comfypod-{name}-"))
+
 
 def _device_flags() -> list[str]:
     """``--cpu`` where there is no GPU: without it ComfyUI does not start there."""
     has_gpu = sys.platform == "darwin" or shutil.which("nvidia-smi") or Path("/dev/kfd").exists()  # kfd: AMD's driver
     return [] if has_gpu else ["--cpu"]
-
-
-def _python_of(checkout: Path) -> str:
-    """The interpreter of the checkout's own virtual environment, if it has one."""
-    for folder in (".venv", "venv"):
-        python = checkout / folder / "bin" / "python"
-        if python.exists():
-            return str(python)
-    return sys.executable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import socket
 
@@ -96,6 +97,17 @@ def test_cancel_of_several_jobs_goes_on_after_a_failure(comfypod: CommandLine, e
     assert cancelled == {"event": "cancelled", "job_id": first, "status": "CANCELLED"}
     assert (error["event"], error["job_id"], error["code"]) == ("error", "unknown", "job_not_found")
     assert also_cancelled["job_id"] == second
+    assert (endpoint.state(first), endpoint.state(second)) == ("CANCELLED", "CANCELLED")
+
+
+def test_cancel_of_several_jobs_goes_on_where_nobody_reads(comfypod: CommandLine, endpoint: ScriptedEndpoint) -> None:
+    endpoint.script = (HOLD,)
+    first, second = detached(comfypod), detached(comfypod)
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
+        ended = comfypod(
+            "cancel", first, "unknown", second, "--json", preexec=lambda: os.dup2(full.fileno(), 1) and None
+        )
+    assert ended.code == 1
     assert (endpoint.state(first), endpoint.state(second)) == ("CANCELLED", "CANCELLED")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -165,15 +166,13 @@ def test_runpods_own_timeout_comes_after_the_workers() -> None:
     assert request.beside == {"execution_timeout_seconds": 960}  # not RunPod's own default of 600
 
 
-@pytest.mark.parametrize(
-    ("document", "parameters"), [(OWN, {"3.seed": 5, "4.noise_seed": 5}), (PAGE, {"3.seed": 5})], ids=["api", "page"]
-)
-def test_seed_sets_every_seed_of_a_workflow_of_ones_own(
-    comfypod: CommandLine, endpoint: ScriptedEndpoint, document: Any, parameters: Any
+@pytest.mark.parametrize("document", [OWN, PAGE], ids=["api", "page"])
+def test_seed_is_left_to_the_worker_who_knows_the_workflow(
+    comfypod: CommandLine, endpoint: ScriptedEndpoint, document: Any
 ) -> None:
     ended = comfypod("run", "--workflow", write(comfypod.folder, "own.json", document), "--seed", "5")
     assert ended.code == 0, ended.stderr
-    assert sent(endpoint) == {"workflow": document, "parameters": parameters}
+    assert sent(endpoint) == {"workflow": document, "parameters": {"seed": 5}}
 
 
 def test_a_template_is_sent_by_its_name(comfypod: CommandLine, endpoint: ScriptedEndpoint) -> None:
@@ -198,10 +197,13 @@ def test_a_template_that_is_not_here_is_sent_with_a_remark(comfypod: CommandLine
         (("portrat.json",), "did you mean portrait"),
         (("broken.json",), "cannot be read as JSON"),
         (("job.json",), "--input job.json"),
+        (("job_input.json",), 'put {"input": …} around it'),
+        (("./workflows",), "is a folder"),
+        (('{"1": {"class_type": "LoadImage"}}' * 20,), "is no file; save the workflow to one"),
+        (("a fox in the snow " * 30,), "--prompt TEXT"),
+        (("--prompt", "x", "--file", "long" * 100), "cannot be read"),
         (("--input", "pose.json"), '{"input":'),
         (("pose.json", "--prompt", "a fox"), "--set NODE.text"),
-        (("pose.json", "--seed", "5"), "--set NODE.INPUT=NUMBER"),
-        (("subgraph.json", "--seed", "5"), "subgraphs"),
         (("pose.json", "--workflow", "pose.json"), "once"),
         (("--prompt", "x", "--set", "steps"), "NAME=VALUE"),
         (("--prompt", "x", "--file", "missing.png"), "missing.png"),
@@ -220,8 +222,8 @@ def test_wrong_usage_is_told_and_nothing_is_sent(
 ) -> None:
     write(comfypod.folder, "pose.json", {"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}})
     write(comfypod.folder, "job.json", {"input": {"prompt": "x"}})
+    write(comfypod.folder, "job_input.json", {"workflow": {"1": {"class_type": "LoadImage", "inputs": {}}}})
     write(comfypod.folder, "workflows/portrait.json", TEMPLATE)
-    write(comfypod.folder, "subgraph.json", {"nodes": [], "definitions": {"subgraphs": [PAGE]}})
     (comfypod.folder / "broken.json").write_text("{", encoding="utf-8")
     (comfypod.folder / "large.bin").write_bytes(bytes(8_000_000))
     ended = comfypod("run", *arguments)
@@ -248,6 +250,37 @@ def test_json_tells_a_failure_too(comfypod: CommandLine, endpoint: ScriptedEndpo
     assert ended.stderr == "out_of_memory: Node 3 ran out of memory\n"
 
 
+@pytest.mark.parametrize("options", [(), ("--json",), ("--quiet",)], ids=str)
+def test_a_job_whose_id_cannot_be_printed_is_not_lost(
+    comfypod: CommandLine, endpoint: ScriptedEndpoint, options: tuple[str, ...]
+) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
+        ended = comfypod(
+            "run", "--prompt", "a fox", "--detach", *options, preexec=lambda: os.dup2(full.fileno(), 1) and None
+        )
+    assert ended.code == 1
+    assert "saving_failed: " in ended.stderr
+    (way,) = [line for line in ended.stderr.splitlines() if "comfypod wait " in line]
+    assert comfypod(*way.rpartition("comfypod ")[2].split()).code == 0
+
+
+def test_a_text_that_stdout_cannot_have_is_written_all_the_same(
+    comfypod: CommandLine, endpoint: ScriptedEndpoint
+) -> None:
+    endpoint.script = (success(texts=[{"value": "half \ud83d of a face…"}, {"value": "the next"}]),)
+    ended = comfypod("run", "--prompt", "a fox", "-q", PYTHONIOENCODING="latin-1")
+    assert (ended.code, ended.stderr) == (0, "")
+    assert ended.lines == ["half \\ud83d of a face\\u2026", "the next"]
+
+
+@pytest.mark.parametrize("closed", [1, 2])
+def test_a_closed_stream_is_no_traceback_and_nothing_goes_elsewhere(nowhere: CommandLine, closed: int) -> None:
+    ended = nowhere("run", "--json", preexec=lambda: os.close(closed))
+    assert "Traceback" not in ended.stderr
+    assert [event["code"] for event in ended.events] == ["configuration"] * (closed == 2)
+    assert ended.code == 2, "what is wrong counts, not that it cannot be told"
+
+
 def test_a_reader_that_leaves_does_not_end_in_a_traceback(comfypod: CommandLine, endpoint: ScriptedEndpoint) -> None:
     endpoint.script = (update(0.1, "one"), update(0.2, "two"), HOLD)
     process = comfypod.start("run", "--prompt", "a fox", "--json")
@@ -260,3 +293,4 @@ def test_a_reader_that_leaves_does_not_end_in_a_traceback(comfypod: CommandLine,
     assert "saving_failed: " in stderr
     assert "comfypod wait " in stderr
     assert "Traceback" not in stderr
+    assert "Exception ignored" not in stderr, "Python tries once more to write what is buffered"

@@ -58,10 +58,18 @@ class Cut:
     acts: bool = False
 
 
+@dataclass
+class Raw:
+    """An answer as it stands on the wire, malformed perhaps; the connection ends with it."""
+
+    content: bytes
+    acts: bool = False
+
+
 REFUSED = "refused"
 """Nobody listens, for one attempt. Time must be a `FakeClock` whose ``on_sleep`` is `ScriptedRunPod.after_attempt`."""
 
-Step = Reply | Cut | str
+Step = Reply | Cut | Raw | str
 
 
 class ScriptedRunPod:
@@ -78,6 +86,8 @@ class ScriptedRunPod:
         self.most_live = 0
         self.on_status: Callable[[dict[str, Any]], None] = lambda _: None
         """May change a job that is asked for, before the answer."""
+        self.on_requests: Callable[[object], None] = lambda _: None
+        """Is called before the jobs are listed."""
         self.lock = threading.Lock()
         self._port = 0
         self._server: ThreadingHTTPServer | None = None
@@ -212,9 +222,14 @@ class _Handler(BaseHTTPRequestHandler):
         document = json.loads(body) if body else {}
         if route == "run":
             platform.bodies.append(document)
+        if route == "requests":
+            platform.on_requests(document)
         acted = platform.act(route, job_id, document) if getattr(step, "acts", False) else None
         if isinstance(step, Cut):
             self._cut(b'HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"id"' if step.when == "middle" else b"")
+        elif isinstance(step, Raw):
+            self.wfile.write(step.content)
+            self.close_connection = True
         elif isinstance(step, Reply):
             is_plain = step.document is None
             self._reply(404 if is_plain and acted is None else step.status, acted if is_plain else step.document)

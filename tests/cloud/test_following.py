@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import base64
+import select
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from comfypod import Client, JobState, JobStatus, PreviewImage
+from comfypod.cloud.arriving import arriving_blocks
 from comfypod.cloud.clock import SystemClock
 from comfypod.cloud.pacer import Pacer
+from comfypod.cloud.patience import Patience
 from comfypod.errors import (
     AuthenticationFailed,
     CloudUnavailable,
@@ -144,6 +151,53 @@ def test_without_a_gap_the_same_failures_are_too_many(client: Client, platform: 
     clock.is_back_after = 50.0
     with pytest.raises(CloudUnavailable):
         job.wait()
+
+
+def test_attempts_that_always_take_long_are_no_sleep() -> None:
+    """Packets that vanish: a host with several addresses takes minutes to be found unreachable, every time."""
+    clock = FakeClock()
+    patience = Patience(60, clock)
+    begun, since = clock.moment, clock.moment
+    clock.moment += 120
+    while patience.pause(since):
+        assert clock.moment - begun < 600, "it goes on for ever"
+        since = clock.moment
+        clock.moment += 120
+    assert clock.moment - begun > 120, "the first may have been a sleep"
+
+
+def test_a_server_that_lets_its_answer_drip_is_given_up() -> None:
+    """No read of it takes long, and a whole block is never there."""
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as pool:
+        dripping = pool.submit(_drip, server)
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with requests.get(url, stream=True, timeout=10) as response, pytest.raises(requests.Timeout):
+            list(arriving_blocks(response, 0.1))
+        assert dripping.result(10) < 10_000, "it was heard to the end"
+
+
+def _drip(server: socket.socket) -> int:
+    """Send an answer byte by byte until nobody hears it; how many there were."""
+    connection, _ = server.accept()
+    with connection, suppress(OSError):
+        connection.recv(10_000)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n")
+        for sent in range(10_000):
+            connection.sendall(b"x")
+            time.sleep(0.005)
+            if sent > 0 and select.select([connection], [], [], 0)[0]:
+                return sent
+    return sent
+
+
+def test_waiting_for_a_platform_that_is_away_takes_no_longer_than_its_timeout(
+    client: Client, platform: ScriptedRunPod, clock: FakeClock
+) -> None:
+    job = client.submit(prompt="a fox")
+    platform.planned("status", *[Reply(503)] * 1000)
+    with pytest.raises(DeadlineExceeded, match="HTTP 503"):
+        job.wait(timeout_seconds=5)
+    assert sum(clock.pauses) == pytest.approx(5)
 
 
 def test_the_machines_clock_goes_on() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -68,17 +69,19 @@ def test_a_failed_item_does_not_end_the_others(client: Client, platform: Scripte
         "no mapping",
         {1: 2},
         {"prompt": "a fox", "ttl_seconds": "soon"},
+        {"job_input": ["a fox"]},
+        {"prompt": "a fox", "files": {"a.png": "no\0name"}},
         {"prompt": "last"},
     ]
     outcomes = {outcome.index: outcome for outcome in client.run_many(items, concurrency=3)}
     errors = {index: type(outcome.error) for index, outcome in outcomes.items() if outcome.error is not None}
-    invalid = dict.fromkeys([2, 3, 4, 5, 7, 8, 9, 10], InvalidJobInput)
+    invalid = dict.fromkeys([2, 3, 4, 5, 7, 8, 9, 10, 11, 12], InvalidJobInput)
     assert set(errors) == {1, *invalid}
     assert isinstance(outcomes[1].error, OutOfMemory)
     assert isinstance(outcomes[1].error, JobFailed)
     assert {index: errors[index] for index in invalid} == invalid
     assert all(outcomes[index].job is None for index in invalid)
-    assert [outcomes[index].result for index in (0, 6, 11)] == [{"prompt": text} for text in ("a fox", "ready", "last")]
+    assert [outcomes[index].result for index in (0, 6, 13)] == [{"prompt": text} for text in ("a fox", "ready", "last")]
     assert [body["policy"] for body in platform.bodies if "policy" in body] == [{"lowPriority": True}]
 
 
@@ -168,6 +171,26 @@ def test_stopping_does_not_wait_for_a_platform_that_is_away(platform: ScriptedRu
             platform.planned("status", *[Reply(503)] * 10_000)
             begun = time.monotonic()
     assert time.monotonic() - begun < 10, "it was waited for, with all the patience of 60 s"
+
+
+def test_a_job_that_may_exist_when_the_caller_stops_is_logged_with_its_key(
+    client: Client, platform: ScriptedRunPod, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody takes its outcome any more."""
+    asked, stopping = threading.Event(), threading.Event()
+
+    def answer(_: object) -> None:
+        asked.set()
+        assert stopping.wait(10)
+
+    platform.on_requests = answer
+    platform.planned("run", Reply(acts=True, document=None), Cut("after"))
+    items = [{"prompt": "first"}, {"prompt": "second", "idempotency_key": "order-7"}]
+    with closing(client.run_many(items, 2)) as outcomes:
+        assert next(outcomes).index == 0
+        assert asked.wait(10)
+        threading.Thread(target=lambda: (wait_until(lambda: outcomes.gi_running), stopping.set())).start()
+    assert "order-7" in caplog.text
 
 
 def test_what_the_items_raise_comes_after_the_outcomes_of_what_runs(client: Client) -> None:

@@ -23,6 +23,7 @@ from tests.cloud.scripted_runpod import (
     REFUSED,
     Cut,
     FakeClock,
+    Raw,
     Reply,
     ScriptedRunPod,
     Step,
@@ -35,10 +36,17 @@ CREATING: dict[str, Step] = {
     "reset after the job was created": Cut("after", acts=True),
     "cut in the middle of the answer": Cut("middle", acts=True),
     "a gateway's timeout": Reply(504, acts=True),
+    "a platform that says it is away": Reply(503, acts=True),
     "an edge's timeout": Reply(524, acts=True),
     "a proxy that gave up": Reply(408, acts=True),
     "an answer that is no JSON": Reply(200, b"<html>", acts=True),
     "an answer without an id": Reply(200, {"status": "IN_QUEUE"}, acts=True),
+    "an answer of two lengths": Raw(b"HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\n{}", acts=True),
+    "an answer that cannot be unpacked": Raw(
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n{}", acts=True
+    ),
+    "an answer in broken pieces": Raw(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}", acts=True),
+    "what is no HTTP": Raw(b"\0\1\2\r\n\r\n", acts=True),
 }
 FRUITLESS: dict[str, Step] = {
     "reset before the body was read": Cut("before"),
@@ -143,6 +151,14 @@ def test_a_refusal_is_told_and_final(
 ) -> None:
     platform.planned("run", Reply(status))
     with pytest.raises(error):
+        client.submit(prompt="a fox")
+    assert platform.calls == {"POST run": 1}
+
+
+@pytest.mark.parametrize("location", [b"http://[bad", b"http://\xff\xfe/", b"http://a:x/", b""])
+def test_where_a_redirection_leads_is_not_even_read(client: Client, platform: ScriptedRunPod, location: bytes) -> None:
+    platform.planned("run", Raw(b"HTTP/1.1 307 x\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n"))
+    with pytest.raises(RequestRefused, match="HTTP 307"):
         client.submit(prompt="a fox")
     assert platform.calls == {"POST run": 1}
 

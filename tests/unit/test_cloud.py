@@ -24,6 +24,10 @@ from comfypod.errors import (
 )
 
 
+def saved(output: dict[str, Any], folder: Path) -> list[Path]:
+    return list(save_artifacts(output, folder))
+
+
 def test_a_running_job_shows_its_progress_and_an_ended_one_its_result() -> None:
     running = JobStatus.parse({"id": "a", "status": "IN_PROGRESS", "output": {"value": 0.5}})
     assert running.progress == {"value": 0.5}
@@ -88,7 +92,7 @@ def artifact(name: str, content: bytes = b"content", **fields: Any) -> dict[str,
 def test_artifacts_are_saved_whole(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"content").hexdigest()
     output = {"images": [artifact("a.png", sha256=digest)], "files": [artifact("b.mp4", subfolder="video")]}
-    assert save_artifacts(output, tmp_path / "new") == [tmp_path / "new/a.png", tmp_path / "new/video/b.mp4"]
+    assert saved(output, tmp_path / "new") == [tmp_path / "new/a.png", tmp_path / "new/video/b.mp4"]
     assert (tmp_path / "new/a.png").read_bytes() == b"content"
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["a.png", "video"]
 
@@ -99,7 +103,7 @@ def test_artifacts_are_saved_whole(tmp_path: Path) -> None:
 )
 def test_a_name_never_leads_out_of_the_folder(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "outputs"
-    (path,) = save_artifacts({"images": [artifact(name)]}, folder)
+    (path,) = saved({"images": [artifact(name)]}, folder)
     assert path.resolve().is_relative_to(folder)
     assert path.is_file()
     assert not path.name.startswith(".")
@@ -111,13 +115,21 @@ def test_a_name_never_leads_out_of_the_folder(name: str, tmp_path: Path) -> None
     [
         {**artifact("a"), "data": "%%%"},
         artifact("a", sha256="0" * 64),
+        {**artifact("a"), "data": "é"},
         {"filename": "a", "type": "hologram"},
+        {"filename": "a", "type": "s3_url", "data": "http://[no-address"},
     ],
 )
 def test_a_damaged_artifact_is_refused(damaged: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(ProtocolViolation):
-        save_artifacts({"images": [damaged]}, tmp_path)
+        saved({"images": [damaged]}, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("images", [5, "a.png", {"0": artifact("a")}, ["a.png"]])
+def test_artifacts_that_are_none_are_refused(images: Any, tmp_path: Path) -> None:
+    with pytest.raises(ProtocolViolation):
+        saved({"images": images}, tmp_path)
 
 
 def test_a_disk_that_is_full_is_told_and_leaves_no_half_file(tmp_path: Path) -> None:
@@ -125,7 +137,7 @@ def test_a_disk_that_is_full_is_told_and_leaves_no_half_file(tmp_path: Path) -> 
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # the kernel refuses to write more
     try:
         with pytest.raises(SavingFailed, match=r"b\.png cannot be written"):
-            save_artifacts({"images": [artifact("a.png"), artifact("b.png", bytes(2000))]}, tmp_path)
+            saved({"images": [artifact("a.png"), artifact("b.png", bytes(2000))]}, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
@@ -134,7 +146,7 @@ def test_a_disk_that_is_full_is_told_and_leaves_no_half_file(tmp_path: Path) -> 
 def test_a_folder_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "outputs").write_text("in the way", encoding="utf-8")
     with pytest.raises(SavingFailed, match="choose another folder"):
-        save_artifacts({"images": [artifact("a.png")]}, tmp_path / "outputs")
+        saved({"images": [artifact("a.png")]}, tmp_path / "outputs")
 
 
 def test_a_result_by_name() -> None:
@@ -160,7 +172,7 @@ def test_a_file_on_the_volume_cannot_be_read_and_its_path_is_told(tmp_path: Path
     left = {"filename": "a.png", "type": "path", "data": "/runpod-volume/outputs/job/9/a.png"}
     with pytest.raises(ResultOnVolume, match=r"/runpod-volume/outputs/job/9/a\.png lies on"):
         ResultFile(left).read()
-    assert save_artifacts({"images": [left]}, tmp_path) == [Path(left["data"])]
+    assert saved({"images": [left]}, tmp_path) == [Path(left["data"])]
 
 
 def test_an_address_that_does_not_yield_the_file_is_told_without_its_signature(tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ def test_what_is_no_workflow_is_refused(workflow: Any, says: str) -> None:
     [
         ("{broken", "is not JSON"),
         ("[]", "holds no workflow"),
-        ('{"input": {"prompt": "x"}}', "holds a whole job"),
+        ('{"input": {"prompt": "x"}}', "is a whole job; send"),
+        ('{"workflow": {"1": {}}}', "is a whole job's input"),
         ("[" * 100_000, "is not JSON"),
     ],
 )
@@ -96,6 +97,7 @@ def test_files_are_paths_contents_or_addresses(tmp_path: Path) -> None:
     ("files", "says"),
     [
         ({"a.png": "missing.png"}, "'missing.png' cannot be read"),
+        ({"a.png": "no\0name"}, "cannot be read"),
         ({"a.png": None}, "'a.png' must be a path"),
         (["https://x/a.png"], "needs the name"),
         ("photo.png", "give a list of paths"),

@@ -13,6 +13,7 @@ from pathlib import Path
 import requests
 
 from comfypod.cli.doctor.finding import Finding, Patient
+from comfypod.comfyui.checkout import checkout_python
 from comfypod.errors import ConfigurationError
 from comfypod.settings import Settings
 
@@ -45,12 +46,12 @@ def _running(url: str) -> Finding:
         answer.raise_for_status()
         system = answer.json()["system"]
         version = system["comfyui_version"]
+    except (KeyError, TypeError, requests.JSONDecodeError):
+        return Finding("comfyui", "problem", f"What answers at {shown} is no ComfyUI", "Correct COMFYUI_URL.")
     except requests.RequestException as error:
-        reason = "it does not answer" if not isinstance(error, requests.HTTPError) else str(error.response)
+        reason = "it does not answer" if error.response is None else f"it answers HTTP {error.response.status_code}"
         remedy = "Start it, or correct COMFYUI_URL; unset it to have the worker start its own."
         return Finding("comfyui", "problem", f"COMFYUI_URL is {shown}, and {reason}", remedy)
-    except (KeyError, TypeError):
-        return Finding("comfyui", "problem", f"What answers at {shown} is no ComfyUI", "Correct COMFYUI_URL.")
     if system.get("comfypod_emulator"):
         return Finding("comfyui", "note", f"The built-in engine answers at {shown}; it draws shapes")
     return Finding("comfyui", "ok", f"ComfyUI {version} answers at {shown} (COMFYUI_URL)")
@@ -116,14 +117,6 @@ def torch(patient: Patient) -> Finding | None:
     if pin and version.partition("+")[0] != pin:
         return Finding("torch", "warning", f"{words}; the image has {pin}", remedy)
     return Finding("torch", "ok", words)
-
-
-def checkout_python(checkout: Path) -> Path | None:
-    """The interpreter of a checkout's own environment, if it has one: the one that the worker starts ComfyUI with."""
-    if not (checkout / "main.py").is_file():
-        return None
-    candidates = (checkout / folder / "bin" / "python" for folder in (".venv", "venv"))
-    return next((path for path in candidates if path.exists()), None)
 
 
 def _pinned_torch(path: Path) -> str | None:

@@ -9,14 +9,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.text import Text
 
 from comfypod.cli.doctor import comfyui, libraries, machine, outside, repository
 from comfypod.cli.doctor.finding import Check, Finding, Patient, Status, run_checks
 from comfypod.cli.exit_codes import ExitCode
 from comfypod.cli.printing import printable
-from comfypod.cli.reports import print_json
+from comfypod.cli.reports import print_json, print_styled
 
 CHECKS = (
     Check("python", libraries.python),
@@ -58,26 +57,25 @@ def doctor_command(options: DoctorOptions, *, as_json: bool) -> int:
         Path(), os.environ, options.endpoint_id, options.base_url, options.needs_bucket, options.starts_comfyui
     )
     findings: list[Finding] = []
-    console = Console(highlight=False)
     try:
         for finding in run_checks(CHECKS, patient):
             findings.append(finding)
             if not as_json:
-                _show(finding, console)
+                _show(finding)
     finally:  # also where a check has a bug, which is raised at the end
         counts = Counter(finding.status for finding in findings)
         if as_json:
             print_json({"problems": counts["problem"], "findings": [asdict(finding) for finding in findings]})
         else:
-            console.print(Text(_summary(counts["problem"], counts["warning"])))
+            print_styled(Text(_summary(counts["problem"], counts["warning"])))
     return ExitCode.FAILURE if counts["problem"] else ExitCode.SUCCESS
 
 
-def _show(finding: Finding, console: Console) -> None:
+def _show(finding: Finding) -> None:
     head = (f"{finding.status:<8} ", _STYLES[finding.status]), (f"{finding.name:<10} ", "bold")
-    console.print(Text.assemble(*head, printable(finding.sentence)), soft_wrap=True)
+    print_styled(Text.assemble(*head, printable(finding.sentence)))
     if finding.remedy:
-        console.print(Text(f"{'':<20}{printable(finding.remedy)}", "italic"), soft_wrap=True)
+        print_styled(Text(f"{'':<20}{printable(finding.remedy)}", "italic"))
 
 
 def _summary(problems: int, warnings: int) -> str:

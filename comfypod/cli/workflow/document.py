@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from comfypod.comfyui.ui_format.conversion import is_ui_format
+from comfypod.cloud.workflow_kinds import WorkflowKind, kind_of
 from comfypod.errors import InvalidWorkflow
 from comfypod.schema.template import load_template
 
 TEMPLATES_FOLDER = Path("workflows")
 
-Kind = Literal["workflow", "ui_workflow", "template", "job"]
-
-KIND_NAMES: Mapping[Kind, str] = {
+KIND_NAMES: Mapping[WorkflowKind, str] = {
     "workflow": "API format",
     "ui_workflow": "as ComfyUI's page saves it",
     "template": "template",
@@ -27,10 +26,10 @@ KIND_NAMES: Mapping[Kind, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document and its kind; ``path`` is where it stood."""
+    """A document and its kind (never ``job_input``); ``path`` is where it stood."""
 
     path: Path
-    kind: Kind
+    kind: WorkflowKind
     content: Mapping[str, Any]
 
     @property
@@ -54,29 +53,16 @@ def read_document(given: str) -> Document:
         InvalidJobInput: there is no such template.
     """
     path = Path(given)
-    if path.suffix != ".json" and not path.exists():
+    if path.suffix != ".json" and not os.path.exists(path):  # noqa: PTH110 (Path's raises if the text is too long)
         load_template(TEMPLATES_FOLDER, given)  # says which there are
         path = TEMPLATES_FOLDER / f"{given}.json"
     content = _read_json(path)
     if not isinstance(content, dict):
         raise InvalidWorkflow(f"{path} holds no JSON object, so it is neither a workflow nor a job")
-    return Document(path, _kind(content), content)
-
-
-def _kind(content: Mapping[str, Any]) -> Kind:
-    if is_ui_format(content):
-        return "ui_workflow"
-    if "input" in content and not _is_node(content["input"]):
-        return "job"
-    if "workflow" in content and not _is_node(content["workflow"]):
-        if isinstance(content.get("name"), str):
-            return "template"
+    kind = kind_of(content)
+    if kind == "job_input":
         raise InvalidWorkflow('This looks like the input of a job; put it under "input": {"input": {"workflow": …}}')
-    return "workflow"
-
-
-def _is_node(value: Any) -> bool:  # noqa: ANN401 (any JSON)
-    return isinstance(value, dict) and "class_type" in value
+    return Document(path, kind, content)
 
 
 def _read_json(path: Path) -> Any:  # noqa: ANN401 (any JSON)

@@ -21,11 +21,14 @@ import pytest
 from comfypod.cli.doctor import comfyui, libraries, machine, outside, repository
 from comfypod.cli.doctor.command import CHECKS
 from comfypod.cli.doctor.finding import Check, Finding, Patient, run_checks
+from comfypod.comfyui.checkout import checkout_python
 from comfypod.emulator.runpod import RunPodEmulator
+from comfypod.settings import Settings
+from comfypod.worker.main import WorkerApplication
 from tests.s3_server import S3Server
 
 Inspect = Callable[..., subprocess.CompletedProcess[str]]
-Answers = Callable[[Mapping[str, Any]], str]
+Answers = Callable[[Mapping[str, Any] | bytes], str]
 
 ROOT = Path(__file__).parents[3]
 KEY = "rpa_hush9f1c2e"
@@ -45,13 +48,13 @@ def repository_copy(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def answering() -> Iterator[Answers]:
-    """Serve one JSON document at every path; returns the address."""
+    """Serve one JSON document, or bytes, at every path; returns the address."""
     servers: list[ThreadingHTTPServer] = []
 
-    def serve(document: Mapping[str, Any]) -> str:
+    def serve(document: Mapping[str, Any] | bytes) -> str:
         class Answer(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = json.dumps(document).encode()
+                body = document if isinstance(document, bytes) else json.dumps(document).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -264,6 +267,10 @@ def test_a_comfyui_that_runs_is_told_with_its_version(tmp_path: Path, comfyui_ur
     )
     other = comfyui.comfyui(patient(tmp_path, COMFYUI_URL=answering({"hello": 1})))
     assert (other.status, "is no ComfyUI" in other.sentence) == ("problem", True)
+    page = comfyui.comfyui(patient(tmp_path, COMFYUI_URL=answering(b"<html>")))
+    assert (page.status, "is no ComfyUI" in page.sentence) == ("problem", True)
+    missing = comfyui.comfyui(patient(tmp_path, COMFYUI_URL=f"{comfyui_url}/nowhere"))
+    assert "answers HTTP 404" in missing.sentence
     gone = comfyui.comfyui(patient(tmp_path, COMFYUI_URL="http://user:secret@127.0.0.1:9"))
     assert (gone.status, "secret" in gone.sentence) == ("problem", False)
     assert "it does not answer" in gone.sentence
@@ -426,3 +433,15 @@ def test_an_endpoint_that_is_away_or_has_no_key_is_a_problem(tmp_path: Path, mon
     keyless = outside.endpoint(Patient(tmp_path, {}, "ep"))
     assert (keyless.status, "RUNPOD_API_KEY" in keyless.sentence) == ("problem", True)
     assert outside.endpoint(patient(tmp_path)).status == "note"
+
+
+def test_the_worker_starts_comfyui_with_the_python_that_is_checked(repository_copy: Path) -> None:
+    checkout = repository_copy / "ComfyUI"
+    (checkout / "main.py").touch()
+    worker = WorkerApplication(Settings(), repository_copy, {})
+    assert worker._command()[:2] == [sys.executable, str(checkout / "main.py")]
+    python = checkout / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert checkout_python(checkout) == python
+    assert worker._command()[0] == str(python)

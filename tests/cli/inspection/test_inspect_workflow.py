@@ -15,7 +15,7 @@ from comfypod.cli.workflow.convert import api_format
 from comfypod.cli.workflow.document import read_document
 from comfypod.cli.workflow.parameters import input_files, list_literals, model_files
 from comfypod.comfyui.catalogue import Catalogue
-from comfypod.errors import InvalidWorkflow
+from comfypod.errors import InvalidJobInput, InvalidWorkflow
 from comfypod.schema.workflow import Workflow
 
 Write = Callable[..., Path]
@@ -179,3 +179,9 @@ def test_a_missing_file_is_told_with_names_that_resemble_it(inspect: Inspect, wr
     done = inspect("workflow", "parameters", path.with_name("portait.json"))
     assert done.returncode == 2
     assert "did you mean portrait.json?" in done.stderr
+
+
+@pytest.mark.parametrize("given", ['{"1": {"class_type": "LoadImage"}}' * 200, "a fox in the snow " * 300])
+def test_a_text_that_is_no_file_is_told_as_such(given: str) -> None:
+    with pytest.raises(InvalidJobInput, match="there is no template"):
+        read_document(given)
