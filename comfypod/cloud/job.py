@@ -100,9 +100,11 @@ class Job:
         return result.save(folder)
 
     def cancel(self) -> JobStatus:
-        """Cancel the job; the worker stops it on the GPU. A job that has ended stays as it is."""
-        self.latest = self._endpoint.cancel(self.id)
-        return self.latest
+        """Cancel the job; the worker stops it on the GPU. One that has ended stays as it is; the answer says how."""
+        answer = self._endpoint.cancel(self.id)
+        if answer.state is JobState.CANCELLED:
+            self.latest = answer  # of another end the answer has no result, which `latest` may have
+        return answer
 
     def retry(self) -> JobStatus:
         """Have a job that is FAILED or TIMED_OUT run once more, with the same id and input.

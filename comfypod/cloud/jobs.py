@@ -209,7 +209,8 @@ def is_plain_id(job_id: str) -> bool:
 def job_by_key(document: Any, idempotency_key: str) -> JobStatus | None:  # noqa: ANN401 (foreign JSON)
     """The first job with this key in a list of jobs: the document itself, or any list that is a value in it.
 
-    The key is looked for in the job's input and output.
+    The key is looked for in the job's input and output. Of what the list says of the job only the id is taken: where
+    the job stands, and what it made, its own status tells.
 
     Raises:
         ProtocolViolation: there is no such list, or the job's entry is none.
@@ -221,5 +222,5 @@ def job_by_key(document: Any, idempotency_key: str) -> JobStatus | None:  # noqa
     for entry in (entry for entries in lists for entry in entries):
         for part in (entry.get("input"), entry.get("output")):
             if isinstance(part, dict) and part.get("idempotency_key") == idempotency_key:
-                return JobStatus.parse(entry)
+                return JobStatus(JobStatus.parse(entry).id, JobState.IN_QUEUE)
     return None

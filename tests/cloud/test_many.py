@@ -185,8 +185,13 @@ def test_a_job_that_may_exist_when_the_caller_stops_is_logged_with_its_key(
 
     platform.on_requests = answer
     platform.planned("run", Reply(acts=True, document=None), Cut("after"))
-    items = [{"prompt": "first"}, {"prompt": "second", "idempotency_key": "order-7"}]
-    with closing(client.run_many(items, 2)) as outcomes:
+
+    def items() -> Iterator[dict[str, Any]]:
+        yield {"prompt": "first"}
+        wait_until(lambda: platform.jobs)  # the first answer is its own
+        yield {"prompt": "second", "idempotency_key": "order-7"}
+
+    with closing(client.run_many(items(), 2)) as outcomes:
         assert next(outcomes).index == 0
         assert asked.wait(10)
         threading.Thread(target=lambda: (wait_until(lambda: outcomes.gi_running), stopping.set())).start()

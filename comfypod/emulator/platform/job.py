@@ -18,6 +18,7 @@ Document = dict[str, Any]
 
 # Live capture of August 2026: this is the whole error of a job that was lost twice.
 LOST_JOB_ERROR = "job timed out after 1 retries"
+_LISTED_CHARACTERS = 1000
 
 
 class UnknownJob(Exception):
@@ -116,9 +117,14 @@ class Job:
         return {**self.status_document(now), "input": self.request.input, "webhook": self.request.webhook}
 
     def listed_document(self, now: float) -> Document:
-        """An entry of /requests, in a shape of our own: that of /status, the input, and the moment of submission."""
+        """An entry of /requests, in a shape of our own: that of /status, the input, and the moment of submission.
+
+        What may be large is left to /status: the output, and texts in the input beyond their beginning.
+        """
+        document = self.status_document(now)
+        document.pop("output", None)
         created = datetime.fromtimestamp(self.submitted, UTC).isoformat(timespec="milliseconds")
-        return {**self.status_document(now), "input": self.request.input, "createdAt": created}
+        return {**document, "input": _shortened(self.request.input), "createdAt": created}
 
     def take_document(self, *, has_policy: bool = False) -> Document:
         """What a worker gets.
@@ -139,3 +145,14 @@ class Job:
 
 def _milliseconds(seconds: float) -> int:
     return max(0, round(seconds * 1000))
+
+
+def _shortened(value: Any) -> Any:  # noqa: ANN401 (any JSON)
+    """The value with its long texts cut: files that came along as base64."""
+    if isinstance(value, str):
+        return value if len(value) <= _LISTED_CHARACTERS else f"{value[:_LISTED_CHARACTERS]}…"
+    if isinstance(value, list):
+        return [_shortened(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _shortened(item) for name, item in value.items()}
+    return value
