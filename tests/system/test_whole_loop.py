@@ -136,12 +136,29 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalEndpoint]:
 
 @pytest.fixture
 def client(local: LocalEndpoint) -> Iterator[Client]:
+    """A client; what the local RunPod and its worker logged meanwhile is shown if the test fails."""
+    before = local.log_file.stat().st_size
     with Client(local.endpoint_id, local.api_key, local.base_url()) as client:
         yield client
+    print(local.log_file.read_text(encoding="utf-8")[before:])
+
+
+class Looks(list[JobStatus]):
+    """What every look at a job saw; when, is shown if the test fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._begun = time.monotonic()
+
+    def append(self, status: JobStatus) -> None:
+        super().append(status)
+        told = dict(status.progress or {})
+        told.pop("preview", None)
+        print(f"{time.monotonic() - self._begun:.2f} s: {status.state.value} {told}")
 
 
 def test_a_job_is_followed_step_by_step(client: Client) -> None:
-    seen: list[JobStatus] = []
+    seen = Looks()
     parameters = {"seed": 1, "steps": 100, "width": 768, "height": 768}
     output = client.submit(prompt="a red circle on blue", parameters=parameters).wait(seen.append)
     progress = [status.progress for status in seen if status.progress]
@@ -159,7 +176,7 @@ def test_the_picture_fits_the_prompt(client: Client, tmp_path: Path) -> None:
 
 
 def test_a_cancelled_job_frees_the_worker_for_the_next(client: Client) -> None:
-    seen: list[JobStatus] = []
+    seen = Looks()
     job = client.submit(**LONG_JOB)
 
     def cancel_while_sampling(status: JobStatus) -> None:
