@@ -8,9 +8,9 @@ from typing import Any
 
 def answer_with(value: Any) -> None:
     """Answer the call."""
-    print(f"answer {json.dumps({'value': value})}", flush=True)  # noqa: T201 (stdout is the wire)
+    print(f"answer {json.dumps({'value': value})}", flush=True)
 
 
 def answer_with_error(error: Exception) -> None:
     """Answer that the client raised."""
-    print(f"answer {json.dumps({'error': f'{type(error).__name__}: {error}'})}", flush=True)  # noqa: T201
+    print(f"answer {json.dumps({'error': f'{type(error).__name__}: {error}'})}", flush=True)

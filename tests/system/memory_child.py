@@ -31,7 +31,7 @@ async def main(comfyui_url: str, warm_up: str, job: str) -> None:
     before = peak_bytes()
     answer = await handler(json.loads(job))
     answers = [{key: value for key, value in item.items() if key != "details"} for item in (first, answer)]
-    print(json.dumps({"rise_bytes": peak_bytes() - before, "answers": answers}))  # noqa: T201 (the result)
+    print(json.dumps({"rise_bytes": peak_bytes() - before, "answers": answers}))
 
 
 asyncio.run(main(*sys.argv[1:]))

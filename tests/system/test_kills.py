@@ -128,7 +128,7 @@ def client(endpoint: LocalEndpoint) -> Iterator[Client]:
 def table() -> Iterator[list[str]]:
     rows = ["| killed | the client's answer | after the kill | the next job |", "| --- | --- | --- | --- |"]
     yield rows
-    print("\n" + "\n".join(rows))  # noqa: T201 (with -s)
+    print("\n" + "\n".join(rows))
 
 
 def picture(color: int) -> dict[str, Any]:

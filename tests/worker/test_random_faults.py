@@ -128,13 +128,13 @@ async def test_jobs_with_a_random_fault_each_end_truthfully(tmp_path: Path) -> N
             memory.append((me.memory_info().rss, me.num_fds(), me.num_threads()))
         seconds = time.monotonic() - begun
         last = await run(worker, Trial(None), 0x7F7F7F)
-    print(f"\n{JOBS} jobs, seed {SEED}: {dict(ends)}, {len(wrong)} wrong, {seconds:.0f} s")  # noqa: T201 (with -s)
+    print(f"\n{JOBS} jobs, seed {SEED}: {dict(ends)}, {len(wrong)} wrong, {seconds:.0f} s")
     tenth = max(1, JOBS // 10)
     first, end_ = [
         [statistics.median(column) for column in zip(*part, strict=True)]
         for part in (memory[tenth : 2 * tenth], memory[-tenth:])
     ]
-    print(  # noqa: T201 (with -s)
+    print(
         f"memory {first[0] / 2**20:.1f} -> {end_[0] / 2**20:.1f} MiB (ratio {end_[0] / first[0]:.3f}), "
         f"file descriptors {first[1]:.0f} -> {end_[1]:.0f}, threads {first[2]:.0f} -> {end_[2]:.0f}"
     )
