@@ -14,6 +14,7 @@ import argparse
 import itertools
 import os
 import pty
+import re
 import select
 import shlex
 import signal
@@ -30,6 +31,8 @@ from rich.segment import Segment, Segments
 from rich.style import Style
 from rich.terminal_theme import MONOKAI
 
+# What asks a terminal for its kind (APC); pyte would show it.
+QUESTION = re.compile(rb"\x1b_.*?\x1b\\")
 # Rich's own template loads a font from the internet; this one takes what the viewer has.
 TEMPLATE = """\
 <svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http://www.w3.org/2000/svg">
@@ -90,17 +93,22 @@ def show(arguments: argparse.Namespace, screen: pyte.Screen) -> None:
     ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", arguments.rows, arguments.columns, 0, 0))
     interrupt_at, end = arguments.interrupt_at, time.monotonic() + arguments.timeout
     while (block := read(terminal, end)) is not None:
-        stream.feed(block)
+        stream.feed(QUESTION.sub(b"", block))
         text = "\n".join(screen.display)
         if interrupt_at and interrupt_at in text:
             os.write(terminal, b"\x03")
             interrupt_at = None
-        if arguments.until and arguments.until in text:
+        if arguments.until and arguments.until in text and not is_writing(terminal):
             os.kill(pid, signal.SIGINT)
             break
     while read(terminal, end) is not None:
         pass  # what it says at its end is not drawn any more
     os.waitpid(pid, 0)
+
+
+def is_writing(terminal: int) -> bool:
+    """Whether more of the same picture is on its way."""
+    return bool(select.select([terminal], [], [], 0.05)[0])
 
 
 def read(terminal: int, end: float) -> bytes | None:

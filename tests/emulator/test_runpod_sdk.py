@@ -363,5 +363,5 @@ async def test_stop_while_the_worker_is_starting_leaves_no_process(handler: Path
         assert fleet is not None
         await until(lambda: bool(fleet.workers))
         _, pid = only_worker(emulator)
-        await until(lambda: len(running_in_session(pid)) > 1, 5)  # cpuinfo, in the middle of `import runpod`
+        await until(lambda: bool(running_in_session(pid)), 5)
     await until(lambda: running_in_session(pid) == [], 2)

@@ -899,7 +899,7 @@ async def test_add_pins_a_file_of_the_hub(hub: FakeHub, start: Start, tmp_path: 
         len(content),
     )
     assert (new.when, new.license) == ("boot", 'a "b"')
-    assert again.code == 1
+    assert again.code == 2
     assert "has a model 'text_encoders/t5.safetensors' already" in again.error
 
 

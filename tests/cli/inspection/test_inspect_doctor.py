@@ -439,9 +439,15 @@ def test_the_worker_starts_comfyui_with_the_python_that_is_checked(repository_co
     checkout = repository_copy / "ComfyUI"
     (checkout / "main.py").touch()
     worker = WorkerApplication(Settings(), repository_copy, {})
-    assert worker._command()[:2] == [sys.executable, str(checkout / "main.py")]
-    python = checkout / "venv" / "bin" / "python"
-    python.parent.mkdir(parents=True)
-    python.touch()
-    assert checkout_python(checkout) == python
-    assert worker._command()[0] == str(python)
+    with worker._resources:
+        python, script, *flags = worker._command()
+        folder = Path(flags[flags.index("--temp-directory") + 1])
+        assert [python, script] == [sys.executable, str(checkout / "main.py")]
+        assert folder.is_dir(), "of its own: another worker's ComfyUI would empty it"
+        assert Path(flags[flags.index("--output-directory") + 1]).parent == folder
+        own_python = checkout / "venv" / "bin" / "python"
+        own_python.parent.mkdir(parents=True)
+        own_python.touch()
+        assert checkout_python(checkout) == own_python
+        assert worker._command()[0] == str(own_python)
+    assert not folder.exists()
