@@ -44,10 +44,11 @@ PLACES = {
 
 
 class ComfyUI:
-    """The process that serves the worker at this moment; ``log`` is where its lines go."""
+    """The process that serves the endpoint's worker at this moment."""
 
-    def __init__(self, log: Path) -> None:
-        self._log = log
+    def __init__(self, endpoint: LocalEndpoint) -> None:
+        self._log = endpoint.log_file
+        self._endpoint = endpoint
         self._struck_before = self._strikes()
         deadline = Deadline.after(STEP_SECONDS)
         while not (found := self._find()):
@@ -58,7 +59,7 @@ class ComfyUI:
         self.url = f"http://127.0.0.1:{command[len(command) - command[::-1].index('--port')]}"
 
     def _find(self) -> psutil.Process | None:
-        for process in psutil.Process().children(recursive=True):
+        for process in processes_below(self._endpoint):
             command = command_of(process)
             if "--port" in command and ("main.py" in command or "comfyui" in command):
                 return process
@@ -98,9 +99,14 @@ def command_of(process: psutil.Process) -> list[str]:
         return []
 
 
-def worker_process() -> psutil.Process:
+def processes_below(endpoint: LocalEndpoint) -> list[psutil.Process]:
+    """What it started; other tests' processes are no concern of these."""
+    return psutil.Process(endpoint._child.process.pid).children(recursive=True)
+
+
+def worker_process(endpoint: LocalEndpoint) -> psutil.Process:
     """The handler: the one process that runs rp_handler.py and is no child of another such (the SDK's heartbeat)."""
-    children = psutil.Process().children(recursive=True)
+    children = processes_below(endpoint)
     handlers = [child for child in children if "rp_handler.py" in " ".join(command_of(child))]
     pids = {child.pid for child in handlers}
     return next(child for child in handlers if child.ppid() not in pids)
@@ -155,7 +161,7 @@ def test_a_job_survives_the_death_of_comfyui(
     if REAL_COMMAND and fault == "late_history:":
         pytest.skip("a real ComfyUI cannot be held there")
     client.submit(save_color(1000 + color)).wait(timeout_seconds=STEP_SECONDS)  # the worker is up
-    comfyui = ComfyUI(endpoint.log_file)
+    comfyui = ComfyUI(endpoint)
     if fault:
         comfyui.hold(fault)
     if place == "while it waits behind another prompt":
@@ -186,12 +192,12 @@ def test_a_job_survives_the_death_of_comfyui(
 @pytest.mark.parametrize("fault", ["slow:node=ImageInvert", "hang:node=ImageInvert", "hang_server:node=ImageInvert"])
 def test_a_killed_worker_leaves_no_comfyui(fault: str, endpoint: LocalEndpoint, client: Client) -> None:
     client.submit(save_color(4000)).wait(timeout_seconds=STEP_SECONDS)
-    comfyui = ComfyUI(endpoint.log_file)
+    comfyui = ComfyUI(endpoint)
     comfyui.hold(fault)
     job = client.submit(save_color(4001 + len(fault)))
     comfyui.wait_until_held()
     below = [comfyui.process, *comfyui.process.children(recursive=True)]
-    worker_process().kill()
+    worker_process(endpoint).kill()
     assert psutil.wait_procs(below, timeout=5)[1] == []
     job.cancel()
 
@@ -200,11 +206,11 @@ def test_a_worker_that_is_told_to_end_takes_its_prompt_off_the_gpu_within_a_seco
     endpoint: LocalEndpoint, client: Client
 ) -> None:
     client.submit(save_color(5000)).wait(timeout_seconds=STEP_SECONDS)
-    comfyui = ComfyUI(endpoint.log_file)
+    comfyui = ComfyUI(endpoint)
     comfyui.hold("slow:node=ImageInvert")
     job = client.submit(save_color(5001))
     comfyui.wait_until_held()
-    worker_process().terminate()
+    worker_process(endpoint).terminate()
     deadline = Deadline.after(1)
     while any(comfyui.call("/queue").values()):
         deadline.check("waiting for an idle ComfyUI")
