@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from comfypod.cli.connection import Target, connected
 from comfypod.cli.exit_codes import ExitCode, code_of, exit_code_of
 from comfypod.cli.following import Following, follow, way_on, with_way_on
-from comfypod.cli.output import OutputOptions, make_output, reporting, tell_failure
+from comfypod.cli.output import OutputOptions, reporting, tell_failure
+from comfypod.cli.output_choice import make_output
 from comfypod.cli.printing import write_error
 from comfypod.errors import ComfyPodError
 

@@ -10,7 +10,8 @@ from comfypod.cli.connection import Target, connected
 from comfypod.cli.exit_codes import ExitCode
 from comfypod.cli.following import Check, Following, follow, way_on, with_way_on
 from comfypod.cli.job_input import GivenJob, JobRequest, make_request
-from comfypod.cli.output import Output, OutputOptions, make_output, reporting, tell_failure
+from comfypod.cli.output import Output, OutputOptions, reporting, tell_failure
+from comfypod.cli.output_choice import make_output
 from comfypod.cli.printing import write_error
 from comfypod.cloud.client import Client, Job
 from comfypod.errors import ComfyPodError, ConfigurationError

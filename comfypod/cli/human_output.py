@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from comfypod.cli.display import ProgressDisplay, describe, is_interactive
-from comfypod.cli.output import QuietOutput
+from comfypod.cli.plain_output import QuietOutput
 from comfypod.cli.previews import PreviewScreen, open_screen
 from comfypod.cli.printing import printable, write_line
 from comfypod.cloud.jobs import JobStatus
