@@ -37,7 +37,7 @@ def loaded(command_line: CommandLine, *arguments: str) -> set[str]:
 
 def test_help_loads_no_part_of_a_command(nowhere: CommandLine) -> None:
     names = loaded(nowhere, "--help")
-    assert not names & (HEAVY | {"requests", "comfypod.cloud", "comfypod.cli.run", "comfypod.cli.human"})
+    assert not names & (HEAVY | {"requests", "comfypod.cloud", "comfypod.cli.run", "comfypod.cli.human_output"})
 
 
 def test_run_loads_nothing_heavy_before_it_begins(nowhere: CommandLine) -> None:
