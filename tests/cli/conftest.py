@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import psutil
 import pytest
 
 from comfypod.emulator.platform.options import PlatformOptions
@@ -103,14 +104,17 @@ class ScriptedEndpoint:
         self._loop.call_soon_threadsafe(hang)
         assert reached.wait(SECONDS)
 
-    def has_unread_requests(self) -> bool:
-        """Whether something was sent to it while it is frozen (Linux: proc(5), /proc/net/tcp)."""
+    def has_unread_request_of(self, pid: int) -> bool:
+        """Whether this process sent something to it while it is frozen (Linux: proc(5), /proc/net/tcp)."""
         port = urlsplit(self._emulator.base_url).port
-        rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
-        unread = [
-            int(row[4].partition(":")[2], 16) for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01"
-        ]
-        return any(unread)
+        connections = psutil.Process(pid).net_connections("tcp4")
+        own_ports = {item.laddr.port for item in connections if item.raddr and item.raddr.port == port}
+        for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+            _, local, remote, _, queues, *_ = line.split()
+            is_own = int(local[-4:], 16) == port and int(remote[-4:], 16) in own_ports
+            if is_own and int(queues.partition(":")[2], 16) > 0:
+                return True
+        return False
 
     def thaw(self) -> None:
         self._thawed.set()

@@ -77,7 +77,7 @@ def test_ctrl_c_while_submitting_looks_for_the_job_and_cancels_it(
 ) -> None:
     endpoint.freeze()
     process = held.start("run", "--prompt", "a fox")
-    until(endpoint.has_unread_requests, "its request")
+    until(lambda: endpoint.has_unread_request_of(process.pid), "its request")
     process.send_signal(signal.SIGINT)
     said = read_until(process, "Interrupted while submitting")
     endpoint.thaw()
