@@ -2,46 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from comfypod.emulator.platform.jobs import EndpointJobs, JobState, RetryRefused, UnknownJob
+from comfypod.emulator.platform.jobs import JobState, RetryRefused, UnknownJob
 from comfypod.emulator.platform.rates import TooManyRequests
 from comfypod.emulator.platform.requests import InvalidRequest, JobRequest, Limits
-from comfypod.emulator.platform.switches import Switches
+from tests.emulator.job_bench import Bench
 
 LONGEST = 1_000_000
-
-
-class Bench:
-    """An endpoint and its clock."""
-
-    def __init__(self, limits: Limits | None = None, **switches: Any) -> None:
-        self.now = 1000.0
-        self.jobs = EndpointJobs(lambda: self.now, limits, Switches(**switches))
-
-    def submit(self, **body: object) -> str:
-        return self.jobs.submit(JobRequest.parse({"input": {"n": 1}, **body}, self.jobs.limits)).id
-
-    def run(self, worker_id: str = "w1", **body: object) -> str:
-        """Submit a job, and have the worker take it."""
-        job_id = self.submit(**body)
-        assert [job["id"] for job in self.jobs.take(worker_id)] == [job_id]
-        return job_id
-
-    def end(self, ending: dict[str, object], **body: object) -> str:
-        """A job that has ended so."""
-        job_id = self.run(**body)
-        assert self.jobs.report("w1", job_id, ending)
-        return job_id
-
-    def after(self, seconds: float) -> bool:
-        self.now += seconds
-        return self.jobs.sweep()
-
-    def state(self, job_id: str) -> str:
-        return self.jobs.status(job_id)["status"]
 
 
 @pytest.fixture

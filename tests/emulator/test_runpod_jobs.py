@@ -6,35 +6,9 @@ import json
 
 import pytest
 
-from comfypod.emulator.platform.jobs import LOST_JOB_ERROR, EndpointJobs, JobState, UnknownJob
+from comfypod.emulator.platform.jobs import LOST_JOB_ERROR, JobState, UnknownJob
 from comfypod.emulator.platform.requests import InvalidRequest, JobRequest, Limits, parse_object
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Bench:
-    """An endpoint and its clock."""
-
-    def __init__(self) -> None:
-        self.clock = Clock()
-        self.jobs = EndpointJobs(self.clock)
-
-    def submit(self, *, sync: bool = False, **body: object) -> str:
-        document = {"input": {"prompt": "a fox"}, **body}
-        return self.jobs.submit(JobRequest.parse(document, self.jobs.limits), sync=sync).id
-
-    def after(self, seconds: float) -> bool:
-        self.clock.now += seconds
-        return self.jobs.sweep()
-
-    def state(self, job_id: str) -> str:
-        return self.jobs.status(job_id)["status"]
+from tests.emulator.job_bench import Bench
 
 
 @pytest.fixture
@@ -48,7 +22,7 @@ def test_job_that_succeeds_shows_its_times_worker_and_output(bench: Bench) -> No
     assert bench.jobs.status(job_id) == {"id": job_id, "status": "IN_QUEUE"}
 
     bench.after(1.5)
-    assert bench.jobs.take("w1") == [{"id": job_id, "input": {"prompt": "a fox"}}]
+    assert bench.jobs.take("w1") == [{"id": job_id, "input": {"n": 1}}]
     bench.after(0.25)
     assert bench.jobs.status(job_id) == {
         "id": job_id,
@@ -240,7 +214,7 @@ def test_empty_input_is_dropped_so_that_the_job_cannot_run(bench: Bench) -> None
 @pytest.mark.fact("B4-passed-fields")
 def test_worker_gets_the_bucket_but_not_the_policy(bench: Bench) -> None:
     job_id = bench.submit(s3Config={"bucketName": "b"}, policy={"ttl": 60_000})
-    assert bench.jobs.take("w1") == [{"id": job_id, "input": {"prompt": "a fox"}, "s3Config": {"bucketName": "b"}}]
+    assert bench.jobs.take("w1") == [{"id": job_id, "input": {"n": 1}, "s3Config": {"bucketName": "b"}}]
 
 
 @pytest.mark.fact("A9-execution-timeout")
