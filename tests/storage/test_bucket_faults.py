@@ -115,6 +115,32 @@ async def test_a_cancelled_upload_leaves_no_parts(
     assert misbehaving.objects in ({}, {"/outputs/a": bytes(size_bytes)})
 
 
+async def test_an_upload_cancelled_while_it_begins_is_ended_at_the_store(
+    misbehaving: MisbehavingStore, tmp_path: Path
+) -> None:
+    begun, let_go = asyncio.Event(), asyncio.Event()
+
+    async def begin_and_wait(request: web.Request) -> web.StreamResponse:
+        answer = await misbehaving.right_answer(request)
+        begun.set()
+        await let_go.wait()
+        return answer
+
+    async def none_is_left() -> bool:
+        return not misbehaving.uploads
+
+    misbehaving.plan("POST", begin_and_wait)
+    path = sparse(tmp_path / "a.mp4", 18_000_000)
+    upload = asyncio.create_task(bucket_at(misbehaving.url, Patience()).upload(path, "a", "video/mp4", soon()))
+    await begun.wait()
+    upload.cancel()
+    asyncio.get_running_loop().call_later(0.5, let_go.set)
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+    await until(none_is_left)
+    assert misbehaving.objects == {}
+
+
 async def test_a_dead_store_does_not_hold_up_a_cancellation(misbehaving: MisbehavingStore, tmp_path: Path) -> None:
     async def two_parts_are_under_way() -> bool:
         return misbehaving.under_way == 2

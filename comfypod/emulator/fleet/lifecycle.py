@@ -78,7 +78,7 @@ class Lifecycle:
         finally:
             process.kill()
             self._host.forget(worker.id)
-        await process.wait(_KILL_SECONDS)
+            await process.wait(_KILL_SECONDS)
         log_event("worker_ended", worker_id=worker.id, exit_code=process.exit_code)
 
 

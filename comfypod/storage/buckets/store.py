@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from mmap import mmap
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import obstore
 from obstore.store import S3Store
@@ -120,7 +120,7 @@ class Store:
         )
         try:
             with explained():
-                await writer.write(first)
+                await _begin(writer, first)
             async for block in others:
                 with explained():
                     await writer.write(block)
@@ -214,6 +214,17 @@ async def _blocks(stream: BytesStream) -> AsyncIterator[bytes]:
         yield block
 
 
+async def _begin(writer: AsyncWritableFile, first: Block) -> None:
+    """Write the first block, which begins the multipart upload.
+
+    A cancellation lets go of this without ending it: an upload whose beginning was not answered yet is unknown to the
+    writer, and would stay in the bucket. The writer does one thing after the other, so that the abort waits for it.
+    """
+    beginning = asyncio.ensure_future(writer.write(first))
+    beginning.add_done_callback(_forget)
+    await asyncio.shield(beginning)
+
+
 async def _abort(writer: AsyncWritableFile, error: BaseException) -> None:
     # Leaving the writer's context with an error is how its abort is called.
     ending = asyncio.ensure_future(writer.__aexit__(type(error), error, None))
@@ -233,7 +244,7 @@ async def _complete(writer: AsyncWritableFile) -> None:
     await asyncio.shield(completing)
 
 
-def _forget(future: asyncio.Future[None]) -> None:
+def _forget(future: asyncio.Future[Any]) -> None:
     """Take note of the outcome of what nobody waits for any more."""
     if not future.cancelled():
         future.exception()
