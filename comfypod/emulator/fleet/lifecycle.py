@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 
@@ -78,8 +79,18 @@ class Lifecycle:
         finally:
             process.kill()
             self._host.forget(worker.id)
-            await process.wait(_KILL_SECONDS)
+            await _until_gone(process)
         log_event("worker_ended", worker_id=worker.id, exit_code=process.exit_code)
+
+
+async def _until_gone(process: WorkerProcess) -> None:
+    """Wait for a killed process, also if this is cancelled meanwhile: an event loop that ends first leaves it behind."""
+    waiting = asyncio.ensure_future(process.wait(_KILL_SECONDS))
+    try:
+        await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        await waiting
+        raise
 
 
 def _has_failed(worker: Worker) -> bool:
