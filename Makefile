@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check lint types imports format lock clean
+.PHONY: run test check lint types imports format lock lock-image clean
 
 run: $(READY)
 	@$(BIN)/python -m comfypod run --local --input test_input.json --output outputs
@@ -39,13 +39,20 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-header --no-annotate \
 	--no-emit-index-url --upgrade
 lock: $(READY)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
 	@mkdir -p build
 	@$(COMPILE) --extra worker --output-file build/worker.txt
 	@$(COMPILE) --extra worker --extra emulator --extra previews --extra dev --constraint build/worker.txt --output-file build/all.txt
 	@{ grep '^#' requirements.txt; cat build/worker.txt; } > build/requirements.txt
 	@{ grep -E '^(#|-r )' requirements-dev.txt; grep -vxFf build/worker.txt build/all.txt; } > build/requirements-dev.txt
 	@mv build/requirements.txt build/requirements-dev.txt .
+
+# The image's packages: torch and what comes with it, a set for each CUDA; then everything else, with every node pack's.
+lock-image: $(READY)
+	@for set in cu128 cu130; do \
+		$(BIN)/uv pip compile image/torch/$$set.in --constraint requirements.txt --python-version 3.12 \
+			--python-platform x86_64-manylinux_2_28 --generate-hashes --quiet --no-header --no-annotate --no-emit-index-url \
+			--output-file image/torch/$$set.txt; done
+	@$(BIN)/python -m comfypod nodes lock
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache outputs build dist

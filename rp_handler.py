@@ -1,6 +1,7 @@
 """The worker that RunPod starts; also ``python rp_handler.py`` with ``test_input.json`` or ``--test_input '{…}'``.
 
-The only file that imports ``runpod``.
+The only file that imports ``runpod``. First ComfyUI is started, then all else is imported, then ComfyUI is awaited,
+then jobs are taken. What the first step needs is imported at the top, and must stay quick to import.
 """
 
 from __future__ import annotations
@@ -9,94 +10,99 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType, ModuleType
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
-from comfypod.errors import ComfyPodError
-from comfypod.worker.handler import Handler
-from comfypod.worker.main import WorkerApplication
+from comfypod import logs
+from comfypod.errors import ComfyPodError, ConfigurationError, GPUUnavailable
+from comfypod.worker.boot import BootTimeline
+from comfypod.worker.launch import Launch, LaunchSettings
+
+if TYPE_CHECKING:
+    from comfypod.worker.main import WorkerApplication
+
+ROOT = Path(__file__).resolve().parent
 
 
 def main() -> int:
     """Serve jobs until RunPod ends the worker; the exit code, unless the SDK exits by itself."""
+    timeline = BootTimeline.from_environment(os.environ)
+    timeline.mark("python")
+    # As a container's first process it would not be ended by a signal that it does not handle.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    logs.configure(LaunchSettings.from_environment(os.environ))
     try:
-        with WorkerApplication.from_environment(Path(__file__).resolve().parent) as worker:
-            # The SDK's own default, DEBUG, writes whole inputs and results, keys included, to the log.
-            os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
-            # After ComfyUI has been started: this import takes a second, in which ComfyUI boots.
-            _leave_out_cpu_query()
-            import runpod  # noqa: PLC0415
+        with Launch(ROOT, os.environ, timeline) as launch:
+            # After ComfyUI has been started: these imports take a second, in which it boots.
+            from comfypod.worker.main import WorkerApplication  # noqa: PLC0415
+            from comfypod.worker.orphans import reap_orphans_as_first_process  # noqa: PLC0415
 
-            _wait_until_ready(worker, runpod.serverless.register_fitness_check)
-            # A changing value would make the SDK stop taking jobs until all running ones have ended.
-            concurrency = worker.settings.worker_concurrency
-            handler = _cancelled_by_sigterm(worker.handler(_progress_sender()))
-            runpod.serverless.start({"handler": handler, "concurrency_modifier": lambda _: concurrency})
+            reap_orphans_as_first_process()
+            with WorkerApplication.from_environment(ROOT, os.environ, launch) as worker:
+                _import_sdk()
+                timeline.mark("sdk_imported")
+                worker.wait_until_ready()
+                _serve(worker)
     except ComfyPodError as error:
         print(f"{error.code}: {error}", file=sys.stderr)  # noqa: T201 (the end of the program)
+        _tell_platform(error)
         return 1
     return 0
 
 
-def _leave_out_cpu_query() -> None:
-    """Give the SDK the processor's name without asking for it.
+def _import_sdk() -> Any:  # noqa: ANN401 (a module without types)
+    """``runpod``, without what makes its import slow and its log tell secrets.
 
-    Its import asks ``cpuinfo`` (``serverless/utils/rp_debugger.py``), which takes 1.2 s, and has been seen to spin for
-    ever when two processes asked at the same time.
+    Its import asks ``cpuinfo`` for the processor's name (``serverless/utils/rp_debugger.py``), which takes 1.2 s, and
+    has been seen to spin for ever when two processes asked at the same time. Its own default level, DEBUG, writes
+    whole inputs and results, keys included, to the log.
     """
     stub = ModuleType("cpuinfo")
     stub.get_cpu_info = lambda: {"brand_raw": platform.processor() or "unknown"}  # type: ignore[attr-defined]
     sys.modules.setdefault("cpuinfo", stub)
+    os.environ.setdefault("RUNPOD_LOG_LEVEL", "INFO")
+    import runpod  # noqa: PLC0415
+
+    return runpod
 
 
-def _wait_until_ready(
-    worker: WorkerApplication, register_fitness_check: Callable[[Callable[[], None]], object]
-) -> None:
-    """Wait for ComfyUI; on RunPod one that does not work is told to the platform by the SDK, which ends the worker."""
-    try:
-        worker.wait_until_ready()
-    except ComfyPodError as error:
-        if "RUNPOD_WEBHOOK_GET_JOB" not in os.environ:
-            raise
-        print(f"{error.code}: {error}", file=sys.stderr)  # noqa: T201 (the SDK ends the process without a word of ours)
-        problem = error
+def _serve(worker: WorkerApplication) -> None:
+    """Hand over to the SDK, until the worker is told to end."""
+    from comfypod.worker.ending import Ending  # noqa: PLC0415
 
-        def comfyui_works() -> None:
-            raise problem
-
-        register_fitness_check(comfyui_works)
+    ending = Ending(worker.handler(_progress_sender()), worker.settings.worker_concurrency, _jobs_held)
+    with ending.expected():
+        _import_sdk().serverless.start({"handler": ending.handle, "concurrency_modifier": ending.concurrency})
 
 
-def _cancelled_by_sigterm(handler: Handler) -> Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]:
-    """The handler, whose jobs are cancelled when the worker is told to end.
+def _jobs_held() -> int:
+    """How many jobs the SDK holds: waiting, running, or with a result that is being sent."""
+    from runpod.serverless.modules.worker_state import JobsProgress  # noqa: PLC0415
 
-    The SDK lets running jobs finish, for which the platform does not wait: the prompt would be cut off in the middle,
-    and the job be given up by nobody. Its own signal handler, set before the first job, is called as well.
+    return int(JobsProgress().get_job_count())
+
+
+def _tell_platform(problem: ComfyPodError) -> None:
+    """Have the SDK tell RunPod why this worker is of no use, which ends the process; returns where there is no RunPod.
+
+    A fitness check that fails is the one way to have a reason shown (runpod-python 1.12.0, rp_fitness.py).
     """
-    chained = False
+    if "RUNPOD_WEBHOOK_GET_JOB" not in os.environ:
+        return
 
-    async def handle(job: Mapping[str, Any]) -> dict[str, Any]:
-        nonlocal chained
-        if not chained:
-            chained = True
-            _call_before(signal.SIGTERM, handler.cancel_jobs)
-        return await handler(job)
+    def check() -> None:
+        raise problem
 
-    return handle
+    names = {GPUUnavailable.code: "gpu_works", ConfigurationError.code: "configuration_is_valid"}
+    check.__name__ = names.get(problem.code, "comfyui_works")
+    _import_sdk().serverless.register_fitness_check(check)
+    import asyncio  # noqa: PLC0415
 
+    from runpod.serverless.modules.rp_fitness import run_fitness_checks  # noqa: PLC0415
 
-def _call_before(number: signal.Signals, action: Callable[[], None]) -> None:
-    """Call ``action`` when the signal comes, before whatever was to happen then."""
-    previous = signal.getsignal(number)
-
-    def act(received: int, frame: FrameType | None) -> None:
-        action()
-        if callable(previous):
-            previous(received, frame)
-
-    signal.signal(number, act)
+    asyncio.run(run_fitness_checks())
 
 
 def _progress_sender() -> Any:  # noqa: ANN401 (SendProgress or None)

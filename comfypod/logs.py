@@ -12,9 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
-
-from comfypod.settings import Settings
+from typing import Any, Protocol
 
 _job_id: ContextVar[str | None] = ContextVar("job_id", default=None)
 
@@ -36,10 +34,23 @@ def event(name: str, level: int = logging.INFO, **fields: Any) -> None:  # noqa:
     log.log(level, name, extra={"fields": fields})
 
 
-def configure(settings: Settings) -> None:
+class LogSettings(Protocol):
+    """What is asked of the log."""
+
+    @property
+    def log_level(self) -> str:
+        """Name of the least severe level that is logged."""
+
+    @property
+    def log_format(self) -> str:
+        """``text`` or ``json``."""
+
+
+def configure(settings: LogSettings) -> None:
     """Send this package's events to stderr in the format that the settings ask for.
 
-    The root logger stays untouched: `import runpod` configures it for itself.
+    The root logger stays untouched: `import runpod` configures it for itself. ComfyUI's start logs before the settings
+    can be read, which takes longer than that start: nothing of theirs is imported here.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JSONFormatter() if settings.log_format == "json" else _TextFormatter())

@@ -31,8 +31,26 @@ class Settings(BaseModel):
         description="Command that starts ComfyUI; --listen and --port are added unless it names a port. "
         "The image sets it, so that a worker in production never falls back to the built-in engine.",
     )
+    comfyui_port: int | None = Field(
+        None, ge=1, le=65_535, description="Port of the worker's own ComfyUI, on 127.0.0.1. Unset: a free one."
+    )
+    comfyui_shared: bool = Field(
+        False,
+        description="Whether others use the worker's own ComfyUI, too, as on a pod that serves its page: then only "
+        "a job's own files are removed after it. The pod sets it.",
+    )
     comfyui_startup_timeout_seconds: float = Field(
         300, gt=0, description="How long ComfyUI may take until it answers. Keep it below RUNPOD_INIT_TIMEOUT."
+    )
+    require_gpu: bool = Field(
+        False,
+        description="End at once, with the reason, where there is no GPU that ComfyUI could use. The image sets it.",
+    )
+    comfypod_cuda_version: str | None = Field(
+        None,
+        pattern=r"^\d+\.\d+(\.\d+)?$",
+        description="CUDA version that ComfyUI's libraries were built with, which the driver must know. "
+        "The image sets it.",
     )
     job_timeout_seconds: float = Field(
         540,

@@ -15,6 +15,7 @@ from comfypod.cli.pack_folders import NODES_TOML, pack_folder
 from comfypod.cli.reports import print_json, print_line, print_table, print_text
 from comfypod.comfyui.catalogue import Catalogue
 from comfypod.comfyui.node_packs import NodePack, NodePacks
+from comfypod.image.vendoring import Origin
 from comfypod.schema.wire import as_object, listed
 
 _GIT_SECONDS = 10.0
@@ -54,7 +55,7 @@ def list_packs(comfyui_url: str | None, *, as_json: bool) -> int:
         print_text(f"{NODES_TOML} names no packs.")
         return 0
     print_table(
-        ("pack", "commit", "here", *(("in " + source.name,) if source else ()), "classes", "repository"),
+        ("pack", "commit", "files", "here", *(("in " + source.name,) if source else ()), "classes", "repository"),
         (_row(state) for state in states),
     )
     return 0
@@ -66,7 +67,7 @@ def find_class(name: str, comfyui_url: str | None, *, as_json: bool) -> int:
     Raises:
         ConfigurationError, ComfyUIUnavailable, ProtocolViolation: as `list_packs`.
     """
-    packs = [pack for pack in NodePacks.load(NODES_TOML).pack if _has(pack, name)]
+    packs = [pack for pack in NodePacks.load(NODES_TOML).pack if pack.has(name)]
     source = find_node_source(comfyui_url, Path("models.toml"))
     is_known = name in source.catalogue
     near = [] if is_known or packs else source.catalogue.nearest_classes(name)
@@ -83,7 +84,7 @@ def find_class(name: str, comfyui_url: str | None, *, as_json: bool) -> int:
 def _sentences(name: str, packs: list[NodePack], source: NodeSource, near: list[str]) -> Iterator[str]:
     for pack in packs:
         state = _state(pack, None)
-        yield f"belongs to {pack.name} ({pack.repository} at {pack.commit[:10]}), which is {_where(state)}"
+        yield f"belongs to {pack.name} ({_origin_of(pack)}), which is {_where(state)}"
     if name in source.catalogue:
         yield f"{source.name} knows it; it comes from {_origin(name, source)}"
         return
@@ -98,8 +99,8 @@ def _origin(name: str, source: NodeSource) -> str:
     return "ComfyUI itself" if source.catalogue.is_core(name) else module
 
 
-def _has(pack: NodePack, name: str) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in pack.classes)
+def _origin_of(pack: NodePack) -> str:
+    return f"{pack.source} at {pack.commit[:10]}" if pack.commit else pack.source
 
 
 def _state(pack: NodePack, catalogue: Catalogue | None) -> PackState:
@@ -119,7 +120,9 @@ def _presence(pack: NodePack, folder: Path | None) -> Presence:
 
 
 def _commit(folder: Path) -> str | None:
-    """The commit that is checked out; None where that cannot be told."""
+    """The commit that is noted, or checked out; None where that cannot be told."""
+    if origin := Origin.read(folder):
+        return origin.commit
     if not (folder / ".git").exists():  # else git would answer for the repository around it
         return None
     command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
@@ -141,7 +144,8 @@ def _row(state: PackState) -> list[str]:
     pack = state.pack
     asked = [] if state.known is None else [_known(state)]
     here = state.presence if state.folder is None else f"{state.presence}: {state.folder}"
-    return [pack.name, pack.commit[:10], here, *asked, listed(pack.classes, 5), pack.repository]
+    kind = "own" if pack.repository is None else "vendored" if pack.vendored else "fetched"
+    return [pack.name, (pack.commit or "")[:10], kind, here, *asked, listed(pack.classes, 5), pack.source]
 
 
 def _known(state: PackState) -> str:

@@ -16,7 +16,7 @@ def pack_folder(pack: NodePack, root: Path) -> Path | None:
 
     Installers name the folder after the pack or its repository, in letters of any case.
     """
-    names = {pack.name.lower(), pack.repository.rstrip("/").rpartition("/")[2].removesuffix(".git").lower()}
+    names = {pack.name.lower(), pack.source.rstrip("/").rpartition("/")[2].removesuffix(".git").lower()}
     for folder in (root / name for name in PACK_FOLDERS):
         for path in sorted(folder.iterdir()) if folder.is_dir() else ():
             if path.is_dir() and path.name.lower() in names:

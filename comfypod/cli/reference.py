@@ -10,6 +10,14 @@ from pydantic.fields import FieldInfo
 from comfypod.errors import ConfigurationError
 from comfypod.settings import Settings
 
+SET_BY_THE_IMAGE = frozenset(
+    {
+        *("comfyui_url", "comfyui_command", "comfyui_port", "comfyui_shared"),
+        *("comfypod_cuda_version", "require_gpu"),
+    }
+)
+"""Not in the Hub's form: what it sends, defaults too, would take the place of what the image, or the pod, sets."""
+
 
 def render(document: str) -> str:
     """The page: ``settings`` or ``hub``.
@@ -36,7 +44,7 @@ def hub_environment() -> list[dict[str, Any]]:
     return [
         {"key": name.upper(), "input": _hub_input(name, item)}
         for name, item in _fields()
-        if not name.startswith("comfyui_")  # fixed by the image
+        if name not in SET_BY_THE_IMAGE
     ]
 
 

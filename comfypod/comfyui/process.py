@@ -1,8 +1,11 @@
-"""One ComfyUI process: started, awaited until it answers, watched, and stopped. No event loop: the SDK runs several."""
+"""One ComfyUI process: started, awaited until it answers, watched, and stopped. No event loop: the SDK runs several.
+
+A worker starts one before it imports anything else (`comfypod.worker.launch`): what takes long to import is imported
+where it is used.
+"""
 
 from __future__ import annotations
 
-import http.client
 import logging
 import shlex
 import socket
@@ -15,12 +18,12 @@ from urllib.parse import urlsplit
 
 from comfypod.child import Child
 from comfypod.comfyui.diagnosis import explain_exit, failed_import, plain, tells_dead_thread
-from comfypod.deadline import Deadline
 from comfypod.errors import ComfyUIUnavailable, ConfigurationError
 from comfypod.logs import event
 
 STOP_GRACE_SECONDS = 5.0
-POLL_SECONDS = 0.05
+POLL_SECONDS = 0.01
+"""Between two questions whether it answers: one costs 0.2 ms of a processor, and its answer is waited for."""
 LOG_TAIL_LINES = 20
 LOG_LINE_CHARACTERS = 300
 
@@ -28,11 +31,15 @@ LOG_LINE_CHARACTERS = 300
 class ComfyUIProcess:
     """One ComfyUI on loopback, at ``url``; ``command`` gets ``--listen`` and ``--port`` unless it names a port.
 
-    A `Server`. It is started once; `comfypod.comfyui.supervisor` makes another when it is gone.
+    The port is ``port``, or a free one. A `Server`. It is started once; `comfypod.comfyui.supervisor` makes another
+    when it is gone.
+
+    Raises:
+        ConfigurationError: the command names a port that is none.
     """
 
-    def __init__(self, command: Sequence[str], folder: Path) -> None:
-        self.command, port = _with_port(command)
+    def __init__(self, command: Sequence[str], folder: Path, port: int | None = None) -> None:
+        self.command, port = _with_port(command, port)
         self.url = f"http://127.0.0.1:{port}"
         self.is_own = True
         self.failed_imports: dict[str, str] = {}
@@ -40,6 +47,7 @@ class ComfyUIProcess:
         self._condemned_for = ""
         self._folder = folder
         self._child: Child | None = None
+        self._stopped = False
 
     def start(self) -> None:
         """Start it; returns at once. Call `wait_until_ready` before use and `stop` in the end.
@@ -55,6 +63,11 @@ class ComfyUIProcess:
             self._child = Child(self.command, on_line=self._read_line, folder=self._folder)
         except OSError as error:
             raise ConfigurationError([f"ComfyUI's command {self.command[0]!r} cannot be started: {error}."]) from error
+
+    @property
+    def is_started(self) -> bool:
+        """Whether `start` has been called with success."""
+        return self._child is not None
 
     def _read_line(self, line: str) -> None:
         if failure := failed_import(plain(line)):
@@ -72,11 +85,11 @@ class ComfyUIProcess:
         Raises:
             ComfyUIUnavailable: it exited, or did not answer in time; with its exit code and last lines.
         """
-        deadline = Deadline.after(timeout_seconds)
+        latest = time.monotonic() + timeout_seconds
         while not answers(self.url):
             if death := self.death("start"):
                 raise death
-            if deadline.remaining_seconds <= 0:
+            if time.monotonic() >= latest:
                 cause = f"nothing answered at {self.url} within {timeout_seconds:g} s"
                 raise ComfyUIUnavailable("start", cause, None, self._log_tail())
             time.sleep(POLL_SECONDS)
@@ -117,14 +130,18 @@ class ComfyUIProcess:
         return [line[:LOG_LINE_CHARACTERS] for line in lines if line][-LOG_TAIL_LINES:]
 
     def stop(self) -> None:
-        """End it and everything it started."""
+        """End it and everything it started; may be called again."""
         if self._child is not None:
             self._child.stop(0.5 if self.condemned.is_set() else STOP_GRACE_SECONDS)
-            event("comfyui_stopped", exit_code=self._child.exit_code)
+            if not self._stopped:
+                event("comfyui_stopped", exit_code=self._child.exit_code)
+            self._stopped = True
 
 
 def answers(url: str) -> bool:
     """Whether a ComfyUI answers at ``url``; its port opens only when everything is loaded."""
+    import http.client  # noqa: PLC0415 (it would delay the start)
+
     parts = urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.netloc, timeout=2)
@@ -144,8 +161,8 @@ def _is_taken(url: str) -> bool:
         return probe.connect_ex((parts.hostname, parts.port)) == 0
 
 
-def _with_port(command: Sequence[str]) -> tuple[list[str], int]:
-    """The command with an address of its own, and its port."""
+def _with_port(command: Sequence[str], chosen: int | None) -> tuple[list[str], int]:
+    """The command with an address of its own, and its port: the one that it names, else the one chosen, else any."""
     arguments = list(command)
     for index, argument in enumerate(arguments):
         name, _, value = argument.partition("=")
@@ -154,7 +171,7 @@ def _with_port(command: Sequence[str]) -> tuple[list[str], int]:
             if not text.isdecimal():
                 raise ConfigurationError([f"COMFYUI_COMMAND: --port {text!r} is not a port."])
             return arguments, int(text)
-    port = _free_port()
+    port = _free_port() if chosen is None else chosen
     return [*arguments, "--listen", "127.0.0.1", "--port", str(port)], port
 
 

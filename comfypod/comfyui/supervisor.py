@@ -10,13 +10,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from comfypod.comfyui.process import POLL_SECONDS, ComfyUIProcess
+from comfypod.comfyui.process import ComfyUIProcess
 from comfypod.comfyui.selftest import run_self_test
 from comfypod.comfyui.server import Server
 from comfypod.deadline import Deadline
 from comfypod.errors import ComfyPodError, ComfyUIUnavailable
 from comfypod.logs import event
 
+WATCH_SECONDS = 0.05
 HOUR_SECONDS = 3600.0
 LONGEST_PAUSE_SECONDS = 60.0
 JOIN_SECONDS = 15.0
@@ -37,12 +38,26 @@ class Supervisor:
     self-test prompt has run on it. One that worked is replaced at once when it dies, one that does not start after
     growing pauses.
     A ComfyUI that never got ready is not restarted: the worker is set up wrongly, and `wait_until_ready` says how.
+
+    Args:
+        make_process: makes each ComfyUI, to be started here.
+        policy: how patient it is.
+        first: the first ComfyUI, if it has been made, and perhaps started, already; it is ended here like all others.
+        on_phase: hears of each start ``comfyui_answers`` and ``self_test``, once they are over.
     """
 
-    def __init__(self, make_process: Callable[[], ComfyUIProcess], policy: RestartPolicy | None = None) -> None:
+    def __init__(
+        self,
+        make_process: Callable[[], ComfyUIProcess],
+        policy: RestartPolicy | None = None,
+        *,
+        first: ComfyUIProcess | None = None,
+        on_phase: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._make_process = make_process
         self._policy = policy or RestartPolicy()
-        self._process: ComfyUIProcess | None = None
+        self._process = first
+        self._on_phase = on_phase
         self._ready: ComfyUIProcess | None = None
         self._failure: ComfyPodError | None = None
         self._restarts: deque[float] = deque()
@@ -54,7 +69,7 @@ class Supervisor:
         self._thread = threading.Thread(target=self._keep_running, name="comfyui supervisor", daemon=True)
 
     def start(self) -> None:
-        """Start ComfyUI; returns at once."""
+        """Start ComfyUI, unless the first one runs already; returns at once."""
         self._thread.start()
 
     def wait_until_ready(self) -> None:
@@ -91,7 +106,7 @@ class Supervisor:
             if self._failure is not None and len(self._restarts) > self._policy.maximum_per_hour:
                 raise self._failure
             deadline.check("start")
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(WATCH_SECONDS)
 
     def stop(self) -> None:
         """End ComfyUI, and start no other."""
@@ -104,8 +119,9 @@ class Supervisor:
             self._thread.join(JOIN_SECONDS)
 
     def _keep_running(self) -> None:
+        first = self._process
         while not self._stopping.is_set():
-            process = self._make_process()
+            process, first = first or self._make_process(), None
             self._failure = self._serve(process)
             self._ready = None
             process.stop()
@@ -122,20 +138,31 @@ class Supervisor:
             with self._starting:
                 if self._stopping.is_set():
                     return ComfyUIUnavailable("start", "the worker is ending")
-                process.start()
+                if not process.is_started:
+                    process.start()
                 self._process = process
             process.wait_until_ready(self._policy.startup_timeout_seconds)
-            run_self_test(process, self._policy.startup_timeout_seconds)
+            self._on_phase("comfyui_answers")
+            run_self_test(
+                process,
+                self._policy.startup_timeout_seconds,
+                on_passed=lambda: self._let_be_used(process, time.monotonic() - begun),
+            )
         except ComfyPodError as error:
             self._failed_starts += 1
             return error
+        while (death := process.death("run")) is None:
+            time.sleep(WATCH_SECONDS)
+        return death
+
+    def _let_be_used(self, process: ComfyUIProcess, seconds: float) -> None:
+        if self._ready is process:
+            return
+        self._on_phase("self_test")
+        event("comfyui_ready", url=process.url, seconds=round(seconds, 2))
         self._failed_starts = 0
-        event("comfyui_ready", url=process.url, seconds=round(time.monotonic() - begun, 2))
         self._ready, self._failure = process, None
         self._first_start_over.set()
-        while (death := process.death("run")) is None:
-            time.sleep(POLL_SECONDS)
-        return death
 
     def _mourn(self, failure: ComfyPodError) -> float:
         """Say that it died, and count it; the pause until another starts."""

@@ -43,7 +43,7 @@ class RunPodEmulator:
     the endpoint's id and the key; a worker needs `worker_environment`.
 
     Workers send a heartbeat every ``ping_interval_seconds``; None: every 5 s, or more often if the limits give up a
-    silent job or worker too soon for that.
+    silent job or worker too soon for that. Their key tells the clients' key, unless ``worker_key`` is another.
 
     Raises:
         ValueError: the endpoint's id cannot stand in an address, or the key not in a header.
@@ -57,12 +57,13 @@ class RunPodEmulator:
         platform: PlatformOptions | None = None,
         fleet: FleetOptions | None = None,
         ping_interval_seconds: int | None = None,
+        worker_key: str | None = None,
     ) -> None:
         _check(endpoint_id, api_key)
         self.endpoint_id = endpoint_id
         self.api_key = api_key
         # RunPod gives workers a key of their own; clients' routes refuse it and the other way round.
-        self.worker_key = f"worker-{api_key}"
+        self.worker_key = f"worker-{api_key}" if worker_key is None else worker_key
         self._endpoint = EmulatedEndpoint(platform, max_workers=fleet.max_workers if fleet is not None else None)
         self._application = PlatformApplication(
             self._endpoint,

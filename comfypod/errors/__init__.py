@@ -11,6 +11,7 @@ the facts; the sentence a person reads is made from them in ``__str__`` and nowh
     │  └─ InputFetchFailed     input_fetch_failed    blocked, too large, not there, not what its name says
     │     └─ InputSourceUnavailable                  retryable: the source did not answer
     ├─ ComfyUIError
+    │  ├─ GPUUnavailable       gpu_unavailable       retryable, on another machine
     │  ├─ ComfyUIUnavailable   comfyui_unavailable   retryable
     │  │  └─ ComfyUIUnresponsive                     it is alive, and busy or stuck
     │  ├─ PromptRejected       prompt_rejected
@@ -38,6 +39,9 @@ the facts; the sentence a person reads is made from them in ``__str__`` and nowh
     │  ├─ SubmissionUncertain  submission_uncertain  a job was sent that may or may not exist
     │  ├─ ResultOnVolume       result_on_volume      a file that only the endpoint's workers can read
     │  └─ JobFailed, JobCancelled, JobTimedOut       JobFailed: also of the class that the worker named
+    ├─ SourceFetchFailed       source_fetch_failed   a git repository; the developer acts, on these three
+    ├─ RequirementsConflict    requirements_conflict
+    ├─ SmokeTestFailed         smoke_test_failed
     └─ ProtocolViolation       protocol_violation    a server said what its protocol does not allow
 
 A class exists only if somebody catches it, or if its code or ``retryable`` differs from its parent's.
@@ -66,6 +70,7 @@ from comfypod.errors.comfyui import (
     ComfyUIError,
     ComfyUIUnavailable,
     ComfyUIUnresponsive,
+    GPUUnavailable,
     OutOfMemory,
     PromptFailed,
     PromptInterrupted,
@@ -73,6 +78,7 @@ from comfypod.errors.comfyui import (
     PromptRejected,
     PromptStalled,
 )
+from comfypod.errors.image import RequirementsConflict, SmokeTestFailed, SourceFetchFailed
 from comfypod.errors.inputs import (
     InputError,
     InputFetchFailed,
@@ -110,6 +116,7 @@ __all__ = [
     "DownloadFailed",
     "DownloadInterrupted",
     "EndpointNotFound",
+    "GPUUnavailable",
     "InputError",
     "InputFetchFailed",
     "InputSourceUnavailable",
@@ -132,8 +139,11 @@ __all__ = [
     "PromptStalled",
     "ProtocolViolation",
     "RequestRefused",
+    "RequirementsConflict",
     "ResultOnVolume",
     "SavingFailed",
+    "SmokeTestFailed",
+    "SourceFetchFailed",
     "SubmissionUncertain",
     "UploadFailed",
     "UploadRefused",

@@ -15,6 +15,18 @@ class ComfyUIError(ComfyPodError):
 
 
 @dataclass(eq=False)
+class GPUUnavailable(ErrorWithFields, ComfyUIError):
+    """This machine has no GPU that ComfyUI could use; ``cause`` is a sentence without a full stop."""
+
+    code = "gpu_unavailable"
+    retryable = True
+    cause: str
+
+    def __str__(self) -> str:
+        return f"There is no usable GPU here: {self.cause}."
+
+
+@dataclass(eq=False)
 class ComfyUIUnavailable(ErrorWithFields, ComfyUIError):
     """The process exited, never became ready, or stopped answering.
 

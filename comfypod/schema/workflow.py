@@ -15,6 +15,8 @@ RANDOM = "random"
 SEED_INPUTS = ("seed", "noise_seed")
 ALL_SEEDS = "seed"
 """The parameter that means all of them."""
+PARAMETER_CLASSES = frozenset({"ComfypodText", "ComfypodNumber"})
+"""Nodes of our own pack (``custom_nodes/comfypod_nodes``) that give their ``value`` to others, under a ``name``."""
 MOST_NODES = 10_000
 """Larger documents are no workflow of a person: ComfyUI's own validation ends at a chain of about 1,000 nodes."""
 
@@ -71,14 +73,30 @@ class Workflow:
     def with_inputs(self, values: Mapping[str, Any]) -> Workflow:
         """A copy in which the inputs that ``values`` names (``NODE.INPUT``, for example ``6.text``) are replaced.
 
-        ``seed`` alone means every seed that is not connected, but those that are named themselves.
+        ``seed`` alone means every seed that is not connected, but those that are named themselves. A node of
+        `PARAMETER_CLASSES` may be meant by the name that it has in the workflow.
 
         Raises:
             InvalidWorkflow: there is no such node, the node has no such input, or no seed can be set.
         """
         seeds = dict.fromkeys(self._seeds(), values[ALL_SEEDS]) if ALL_SEEDS in values else {}
-        named = {self._input(target): value for target, value in values.items() if target != ALL_SEEDS}
+        parameters = self._parameters()
+        named = {
+            place: value
+            for target, value in values.items()
+            if target != ALL_SEEDS
+            for place in parameters.get(target) or [self._input(target)]
+        }
         return self.with_values({**seeds, **named})
+
+    def _parameters(self) -> dict[str, list[tuple[str, str]]]:
+        """Where the values of named parameters go; several nodes may have the same name."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for node_id, node in self.nodes.items():
+            name = node["inputs"].get("name") if node["class_type"] in PARAMETER_CLASSES else None
+            if isinstance(name, str) and name:
+                found.setdefault(name, []).append((node_id, "value"))
+        return found
 
     def with_values(self, values: Mapping[tuple[str, str], Any]) -> Workflow:
         """A copy in which these inputs, by node id and name, have these values."""
@@ -96,7 +114,7 @@ class Workflow:
             if node_id in self.nodes and name in self.nodes[node_id]["inputs"]:
                 return node_id, name
         inputs = next((self.nodes[node_id]["inputs"] for node_id, _ in splits if node_id in self.nodes), None)
-        known = listed([f"{parts[0]}.{key}" for key in inputs] if inputs else self.nodes)
+        known = listed([f"{parts[0]}.{key}" for key in inputs] if inputs else [*self._parameters(), *self.nodes])
         raise InvalidWorkflow(f"There is no input {shortened(target)!r}; there is: {known}")
 
     def _seeds(self) -> list[tuple[str, str]]:

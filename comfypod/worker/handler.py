@@ -32,15 +32,24 @@ from comfypod.worker.workflows import build_workflow, ui_workflow
 class Handler:
     """What the SDK calls with every job.
 
+    ``boot_ms`` is how the worker started: milliseconds until each phase was over, for the first answer.
+
     Returns the job's output, also of a job that failed (then with ``error``). Re-raises cancellation, after the prompt
     has left the GPU; anything else that it raises is a bug, which the SDK reports with its traceback.
     """
 
-    def __init__(self, facilities: Facilities, source: ServerSource, send_progress: SendProgress | None) -> None:
+    def __init__(
+        self,
+        facilities: Facilities,
+        source: ServerSource,
+        send_progress: SendProgress | None,
+        boot_ms: Mapping[str, int] | None = None,
+    ) -> None:
         self._facilities = facilities
         self._settings = facilities.settings
         self._source = source
         self._send_progress = send_progress
+        self._boot_ms = boot_ms
         self._costs = LearnedCosts()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -54,7 +63,7 @@ class Handler:
             except ComfyPodError as error:
                 event("job_failed", logging.WARNING, code=error.code, error=str(error)[:500])
                 answer = self._failure(error, state)
-            return self._ask_for_refresh(answer)
+            return self._ask_for_refresh(self._tell_boot(answer))
 
     @contextmanager
     def _cancellable(self) -> Iterator[None]:
@@ -74,6 +83,11 @@ class Handler:
         for task in list(self._tasks):
             event("job_cancelled", logging.WARNING, reason="the worker is ending")
             task.get_loop().call_soon_threadsafe(task.cancel)
+
+    def _tell_boot(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """Say in the worker's first answer how it started."""
+        boot_ms, self._boot_ms = self._boot_ms, None
+        return {**answer, "timings": {**answer["timings"], "boot_ms": boot_ms}} if boot_ms else answer
 
     def _ask_for_refresh(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Have RunPod replace this worker after the answer, if it should be (``refresh_worker``: the SDK's word)."""

@@ -63,7 +63,8 @@ class JobRun:
                     workflow = await asyncio.to_thread(convert_workflow, self._request, surroundings.catalogue, draw)
                     self._tracker.replace_workflow(workflow)
                 findings = await self._check(stack, comfyui, workflow, surroundings)
-                swept = surroundings.local if comfyui.is_own else None
+                is_alone = comfyui.is_own and not self._facilities.settings.comfyui_shared
+                swept = surroundings.local if is_alone else None
                 await stack.enter_async_context(self._facilities.sweeper.job(swept))
                 workspace = await stack.enter_async_context(Workspace(self._state.job_id, surroundings.local))
                 workflow = await self._place(comfyui, workflow, surroundings, workspace)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,24 +76,27 @@ class Outside:
 
         Into those of a ComfyUI that is not the worker's own nothing is put, unless MODELS_DIRECTORY says so.
         """
-        folders = self._model_folders(surroundings) if is_own or self._settings.models_directory else {}
-        if not folders:
+        known = surroundings.local.models if surroundings.local else {}
+        if not (is_own or self._settings.models_directory) or not self._model_folders(known):
             return None
         if surroundings.url not in network.stores:
-            network.stores[surroundings.url] = ModelStore(
-                self.manifest,
-                ModelFolders(folders),
-                network.http,
-                self._environment,
-                budget_bytes=self._settings.models_disk_budget_bytes,
-                # It makes connections of its own, which the policy does not see.
-                hub_fast_path=not (self._settings.download_allowed_hosts or self._settings.download_denied_hosts),
-            )
+            network.stores[surroundings.url] = self.models_in(known, network)
         return network.stores[surroundings.url]
 
-    def _model_folders(self, surroundings: Surroundings) -> dict[str, list[Path]]:
+    def models_in(self, folders: Mapping[str, Sequence[Path]], network: Network) -> ModelStore:
+        """The model files in these folders of each kind, which a ComfyUI uses, or will."""
+        return ModelStore(
+            self.manifest,
+            ModelFolders(self._model_folders(folders)),
+            network.http,
+            self._environment,
+            budget_bytes=self._settings.models_disk_budget_bytes,
+            # It makes connections of its own, which the policy does not see.
+            hub_fast_path=not (self._settings.download_allowed_hosts or self._settings.download_denied_hosts),
+        )
+
+    def _model_folders(self, known: Mapping[str, Sequence[Path]]) -> dict[str, list[Path]]:
         """The folders of each kind: MODELS_DIRECTORY first, where one is set."""
-        known = surroundings.local.models if surroundings.local else {}
         kinds = {entry.folder for entry in self.manifest.entries}
         own = self._settings.models_directory
         folders = {kind: [*([Path(own) / kind] if own else []), *known.get(kind, ())] for kind in kinds}

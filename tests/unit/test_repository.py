@@ -15,7 +15,7 @@ import comfypod
 from comfypod.cli.reference import hub_environment, settings_page
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), ROOT / "ComfyUI/README.md"])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def text(name: str) -> str:
@@ -30,13 +30,11 @@ def test_the_hubs_form_is_the_generated_one() -> None:
     assert json.loads(text(".runpod/hub.json"))["config"]["env"] == hub_environment()
 
 
-def test_the_image_installs_the_pinned_comfyui_and_starts_it_as_pinned() -> None:
-    pin = tomllib.loads(text("ComfyUI/comfyui.toml"))
-    dockerfile = text("Dockerfile")
-    assert f"ARG COMFYUI_COMMIT={pin['commit']}\n" in dockerfile
-    assert f"ARG COMFYUI_REPOSITORY={pin['repository']}\n" in dockerfile
-    command = " ".join(["/venv/bin/python", "/comfyui/main.py", *pin["flags"]])
-    assert f'ENV COMFYUI_COMMAND="{command}"' in dockerfile
+def test_the_hubs_form_leaves_alone_what_the_image_sets() -> None:
+    asked = {entry["key"] for entry in hub_environment()}
+    names = set(re.findall(r"^(?:ENV)?\s+([A-Z_]+)=", text("Dockerfile"), re.MULTILINE))
+    assert "REQUIRE_GPU" in names
+    assert asked & names == set()
 
 
 def test_the_version_is_one() -> None:
@@ -57,10 +55,25 @@ def test_the_readme_is_short() -> None:
     assert len(text("README.md").split()) < 600
 
 
+def test_every_page_is_in_the_index() -> None:
+    listed = {(ROOT / "docs" / target).resolve() for target in re.findall(r"\]\(([^)#:]+)\)", text("docs/README.md"))}
+    pages = {page for page in PAGES if page.is_relative_to(ROOT / "docs")} - {ROOT / "docs/README.md"}
+    assert {page.name for page in pages - listed} == set()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
+
+
+def test_what_the_page_of_symptoms_names_is_there() -> None:
+    page = text("docs/how-to/troubleshoot.md")
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "comfypod").rglob("*.py"))
+    words = {word for code in re.findall(r"`([^`\n]+)`", page) for word in re.findall(r"\b[a-z]+(?:_[a-z]+)+\b", code)}
+    assert {word for word in words if not re.search(rf"\b{word}\b", sources)} == set()
+    variables = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", page)) - {"IN_QUEUE", "TIMED_OUT", "RUNPOD_INIT_TIMEOUT"}
+    assert {name for name in variables if f"| `{name}` |" not in text("docs/reference/settings.md")} == set()
 
 
 def test_the_command_line_needs_none_of_the_workers_libraries_to_start() -> None:

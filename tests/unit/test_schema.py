@@ -78,6 +78,18 @@ def test_an_input_that_is_not_there_is_refused_and_the_ones_that_are_are_named(t
         Workflow.parse({"6": NODE}).with_inputs({target: "x"})
 
 
+def test_named_parameters_are_set_by_their_names() -> None:
+    """The nodes of our own pack: two may share a name, and a name may have a point in it."""
+    text = {"class_type": "ComfypodText", "inputs": {"name": "style", "value": "", "default": "plain"}}
+    number = {"class_type": "ComfypodNumber", "inputs": {"name": "strength 0.5", "value": 1.0}}
+    workflow = Workflow.parse({"1": text, "2": text, "3": number, "6": {**NODE, "inputs": {"name": "cfg", "value": 1}}})
+    nodes = workflow.with_inputs({"style": "noir", "strength 0.5": 0.7, "6.value": 2}).nodes
+    assert [nodes[node_id]["inputs"]["value"] for node_id in "1236"] == ["noir", "noir", 0.7, 2]
+    assert nodes["1"]["inputs"]["default"] == "plain"
+    with pytest.raises(InvalidWorkflow, match=r"There is no input 'cfg'; there is: style, strength 0\.5, 1"):
+        workflow.with_inputs({"cfg": 2})
+
+
 def test_the_default_template_renders_what_is_asked_for() -> None:
     workflow = load_template(WORKFLOWS, "text_to_image").render({"prompt": "a fox", "seed": 7, "3.cfg": 2.5}, no_draw)
     assert workflow.nodes["6"]["inputs"]["text"] == "a fox"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
+import shutil
 import socket
 import sys
 import urllib.request
@@ -19,6 +20,7 @@ from comfypod.comfyui.process import ComfyUIProcess
 from comfypod.comfyui.selftest import run_self_test
 from comfypod.errors import ComfyUIUnavailable, ConfigurationError
 from comfypod.settings import Settings
+from comfypod.worker.comfyui_command import comfyui_command
 from comfypod.worker.main import WorkerApplication
 
 # As much of a ComfyUI as a start needs: it takes --listen and --port, and answers every GET.
@@ -146,6 +148,43 @@ def test_a_checkout_is_started(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     assert "comfyui | ready http" in capfd.readouterr().err
 
 
+# As much of a checkout as its command needs.
+FOLDER_PATHS = 'folder_names_and_paths["loras"] = ([os.path.join(models_dir, "loras")], extensions)\n'
+
+
+def test_the_command_of_a_checkout_has_the_pins_flags_and_tells_where_models_are(tmp_path: Path) -> None:
+    checkout, folder, models = tmp_path / "ComfyUI", tmp_path / "worker", tmp_path / "models"
+    for path in (checkout, folder, models / "loras"):
+        path.mkdir(parents=True)
+    (checkout / "main.py").touch()
+    (checkout / "folder_paths.py").write_text(FOLDER_PATHS, encoding="utf-8")
+    shutil.copy(ROOT / "ComfyUI" / "comfyui.toml", checkout)
+    command = comfyui_command(tmp_path, folder, None, str(models))
+    _, script, *flags = command.arguments
+    assert script == str(checkout / "main.py")
+    assert "--disable-auto-launch" in flags
+    paths = json.loads(Path(flags[flags.index("--extra-model-paths-config") + 1]).read_text(encoding="utf-8"))
+    assert str(models / "loras") in json.dumps(paths)
+    assert command.model_paths is not None
+    assert list(command.model_paths.by_kind["loras"]) == [checkout / "models" / "loras", models / "loras"]
+    assert Path(flags[flags.index("--output-directory") + 1]).is_dir()
+
+
+def test_a_checkout_whose_folders_are_not_known_is_started_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "ComfyUI").mkdir()
+    (tmp_path / "ComfyUI" / "main.py").touch()
+    command = comfyui_command(tmp_path, tmp_path, None, None)
+    assert "--extra-model-paths-config" not in command.arguments
+    assert "model_paths_not_found" in caplog.messages
+
+
+def test_a_port_that_was_chosen_is_used_unless_the_command_names_one(tmp_path: Path) -> None:
+    assert ComfyUIProcess(["python"], tmp_path, 8190).url == "http://127.0.0.1:8190"
+    assert ComfyUIProcess(["python", "--port", "8191"], tmp_path, 8190).url == "http://127.0.0.1:8191"
+
+
 def test_a_server_that_only_answers_is_not_ready(server: Path, tmp_path: Path) -> None:
     process = ComfyUIProcess([sys.executable, str(server)], tmp_path)
     process.start()
@@ -191,7 +230,7 @@ def test_the_warm_up_runs_before_the_first_job(
     with application(root, WARMUP_WORKFLOW=name) as worker:
         worker.wait_until_ready()
     submitted = [record.fields["nodes"] for record in caplog.records if record.getMessage() == "prompt_submitted"]  # type: ignore[attr-defined]
-    assert submitted == [2, 7 if name == "text_to_image" else 3]  # the self-test, then the warm-up
+    assert submitted == [7 if name == "text_to_image" else 3]
     assert "warmup_failed" not in caplog.messages
 
 

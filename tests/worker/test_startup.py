@@ -70,6 +70,35 @@ def test_models_that_are_wanted_at_boot_are_there_when_the_worker_is_ready(tmp_p
     assert files.requests == requests  # the next worker finds it
 
 
+# A checkout that boots only when the model is there, and is the built-in engine then.
+CHECKOUT = """
+import json, os, sys, time
+command, file, arguments = {command!r}, {file!r}, sys.argv[1:]
+while not os.path.exists(file):
+    time.sleep(0.01)
+paths = arguments.index("--extra-model-paths-config")
+assert json.load(open(arguments[paths + 1])) is not None
+del arguments[paths : paths + 2]
+os.execv(command[0], command + [argument for argument in arguments if argument != "--cpu"])
+"""
+FOLDERS = 'folder_names_and_paths["checkpoints"] = ([os.path.join(models_dir, "checkpoints")], extensions)\n'
+
+
+def test_models_are_fetched_while_the_checkout_boots(tmp_path: Path) -> None:
+    checkout = tmp_path / "ComfyUI"
+    file = checkout / "models" / "checkpoints" / "always.safetensors"
+    file.parent.mkdir(parents=True)
+    (checkout / "main.py").write_text(CHECKOUT.format(command=engine_command(tmp_path), file=str(file)))
+    (checkout / "folder_paths.py").write_text(FOLDERS)
+    with served(FileServer()) as files:
+        files.files["always.safetensors"] = TENSORS
+        (tmp_path / "models.toml").write_text(entry(files.url("always.safetensors")))
+        environment = {"DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1", "COMFYUI_STARTUP_TIMEOUT_SECONDS": "20"}
+        with WorkerApplication(Settings.from_environment(environment), tmp_path, environment) as worker:
+            worker.wait_until_ready()
+    assert file.read_bytes() == TENSORS
+
+
 def test_a_model_that_is_wanted_at_boot_and_cannot_be_had_keeps_the_worker_from_serving(tmp_path: Path) -> None:
     with (
         served(FileServer()) as files,

@@ -1,4 +1,4 @@
-"""Commands that look at what is there: nodes, workflows, settings, the whole set-up, reference pages."""
+"""Commands that look at what is there: workflows, settings, the whole set-up, reference pages."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Annotated
 import typer
 
 app = typer.Typer()
-_nodes = typer.Typer(help="Custom node packs of custom_nodes/nodes.toml, and who has a node class.")
 _workflow = typer.Typer(no_args_is_help=True, help="Look at a workflow before it is sent.")
-app.add_typer(_nodes, name="nodes")
 app.add_typer(_workflow, name="workflow")
 
 _ComfyUI = Annotated[
@@ -27,37 +25,6 @@ _File = Annotated[
         help='A workflow (API format, or as ComfyUI\'s page saves it), a job ({"input": …}), a template or its name.',
     ),
 ]
-
-
-@_nodes.callback(invoke_without_command=True)
-def nodes(context: typer.Context, comfyui: _ComfyUI = None, as_json: _AsJSON = False) -> None:
-    """Without a command: list."""
-    context.obj = (comfyui, as_json)  # options may stand before the command
-    if context.invoked_subcommand is None:
-        nodes_list(context, comfyui, as_json)
-
-
-@_nodes.command("list")
-def nodes_list(context: typer.Context, comfyui: _ComfyUI = None, as_json: _AsJSON = False) -> None:
-    """Show the packs: commit, classes, and whether they are here or, with --comfyui, loaded there."""
-    from comfypod.cli.nodes import list_packs
-
-    before: tuple[str | None, bool] = context.obj
-    sys.exit(list_packs(comfyui or before[0], as_json=as_json or before[1]))
-
-
-@_nodes.command("find")
-def nodes_find(
-    context: typer.Context,
-    class_type: Annotated[str, typer.Argument(metavar="CLASS", help="A node's class, such as KSampler.")],
-    comfyui: _ComfyUI = None,
-    as_json: _AsJSON = False,
-) -> None:
-    """Say which pack has a class, and whether ComfyUI (else the built-in engine) knows it. Exit code 2: nobody does."""
-    from comfypod.cli.nodes import find_class
-
-    before: tuple[str | None, bool] = context.obj
-    sys.exit(find_class(class_type, comfyui or before[0], as_json=as_json or before[1]))
 
 
 @_workflow.command("check")

@@ -7,19 +7,21 @@ import re
 import shlex
 import shutil
 import subprocess
-import tomllib
 from pathlib import Path
 
 import requests
 
 from comfypod.cli.doctor.finding import Finding, Patient
-from comfypod.comfyui.checkout import checkout_python
+from comfypod.comfyui.checkout import checkout_python, checkout_version, installed_commit, is_unfinished
+from comfypod.comfyui.pin import PIN_FILE, ComfyUIPin
 from comfypod.errors import ConfigurationError
 from comfypod.settings import Settings
 
 ANSWER_SECONDS = 10.0
 TORCH_SECONDS = 60.0
 
+_INSTALL = "comfypod comfyui install"
+_TORCH_PINS = "image/torch/cu128.in"
 _TORCH_SCRIPT = (
     "import json, torch; print(json.dumps([torch.__version__, torch.version.cuda, torch.cuda.is_available()]))"
 )
@@ -34,7 +36,7 @@ def comfyui(patient: Patient) -> Finding:
         return _command(command, patient.root)
     if (patient.root / "ComfyUI" / "main.py").is_file():
         return _checkout(patient.root / "ComfyUI")
-    remedy = "For real pictures: a ComfyUI that runs (COMFYUI_URL), a checkout in ComfyUI/, or an endpoint."
+    remedy = f"For real pictures: {_INSTALL}, a ComfyUI that runs (COMFYUI_URL), or an endpoint."
     sentence = "No ComfyUI is set up here: a local worker uses the built-in engine, which draws shapes"
     return Finding("comfyui", "note", sentence, remedy)
 
@@ -73,26 +75,21 @@ def _command(command: str, root: Path) -> Finding:
 
 
 def _checkout(folder: Path) -> Finding:
-    version, pin = checkout_version(folder), _pinned_version(folder)
-    if pin and version != pin:
-        sentence = f"The checkout in ComfyUI/ is version {version or 'unknown'}; the image installs {pin}"
-        return Finding("comfyui", "note", sentence, f"To test what runs on RunPod: git -C ComfyUI checkout v{pin}")
-    return Finding("comfyui", "ok", f"ComfyUI {version} in ComfyUI/, as the image installs it")
-
-
-def checkout_version(folder: Path) -> str | None:
-    """The version of a checkout (``comfyui_version.py``), None if it does not say."""
-    try:
-        text = (folder / "comfyui_version.py").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    found = re.search(r"__version__\s*=\s*[\"']([^\"']+)", text)
-    return found[1] if found else None
-
-
-def _pinned_version(folder: Path) -> str | None:
-    path = folder / "comfyui.toml"
-    return str(tomllib.loads(path.read_text(encoding="utf-8"))["version"]) if path.is_file() else None
+    """A ComfyUI in ``ComfyUI/``, beside the pin that says which one the image has."""
+    if is_unfinished(folder):
+        return Finding(
+            "comfyui", "problem", "The installation of ComfyUI in ComfyUI/ was broken off", f"Go on with it: {_INSTALL}"
+        )
+    version, commit = checkout_version(folder), installed_commit(folder)
+    if not (folder / PIN_FILE).is_file():
+        return Finding("comfyui", "ok", f"ComfyUI {version} in ComfyUI/")
+    pin = ComfyUIPin.load(folder / PIN_FILE)
+    if commit == pin.commit or (commit is None and version == pin.version):
+        return Finding("comfyui", "ok", f"ComfyUI {version} in ComfyUI/, as the image installs it")
+    sentence = f"The ComfyUI in ComfyUI/ is version {version or 'unknown'}; the image installs {pin.version}"
+    own = (folder / ".git").exists()
+    command = f"git -C ComfyUI checkout {pin.commit}" if own else _INSTALL
+    return Finding("comfyui", "note", sentence, f"To test what runs on RunPod: {command}")
 
 
 def torch(patient: Patient) -> Finding | None:
@@ -103,13 +100,16 @@ def torch(patient: Patient) -> Finding | None:
     done = subprocess.run(  # noqa: S603
         [str(interpreter), "-c", _TORCH_SCRIPT], check=False, capture_output=True, text=True, timeout=TORCH_SECONDS
     )
-    remedy = "ComfyUI/.venv/bin/pip install --constraint constraints.txt --requirement ComfyUI/requirements.txt"
+    remedy = (
+        f"{_INSTALL}, or: {interpreter.parent}/pip install --constraint {_TORCH_PINS} "
+        "--requirement ComfyUI/requirements.txt"
+    )
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
         return Finding("torch", "problem", f"torch cannot be imported by {interpreter}: {last}", remedy)
     version, cuda, sees_gpu = json.loads(done.stdout.strip().splitlines()[-1])
     words = f"torch {version} in {interpreter}, {f'CUDA {cuda}' if cuda else 'without CUDA'}"
-    pin = _pinned_torch(patient.root / "constraints.txt")
+    pin = _pinned_torch(patient.root / _TORCH_PINS)
     if shutil.which("nvidia-smi") and not sees_gpu:
         return Finding(
             "torch", "problem", f"{words}; it does not see the GPU", "Install the torch of your CUDA version."
@@ -127,28 +127,29 @@ def _pinned_torch(path: Path) -> str | None:
 
 def start(patient: Patient) -> Finding | None:
     """With ``--start``: start ComfyUI as a worker would, run the worker's self-test on it, and end it."""
-    command = patient.environment.get("COMFYUI_COMMAND", "").strip()
     if not patient.starts_comfyui:
         return None
-    if patient.environment.get("COMFYUI_URL", "").strip() or not command:
-        return Finding("start", "note", "Nothing to start: only what COMFYUI_COMMAND names is started")
+    url, command = (patient.environment.get(name, "").strip() for name in ("COMFYUI_URL", "COMFYUI_COMMAND"))
+    if url:
+        return Finding("start", "note", "Nothing to start: what COMFYUI_URL names was started by somebody else")
+    if not command and not (patient.root / "ComfyUI" / "main.py").is_file():
+        sentence = "Nothing to start: COMFYUI_COMMAND is not set, and there is no ComfyUI in ComfyUI/"
+        return Finding("start", "note", sentence, f"To have one there: {_INSTALL}")
     # Here, since a client's machine need not have the worker's libraries.
-    from comfypod.comfyui.process import ComfyUIProcess  # noqa: PLC0415
     from comfypod.comfyui.selftest import run_self_test  # noqa: PLC0415
+    from comfypod.worker.launch import Launch  # noqa: PLC0415
 
     try:
         timeout_seconds = Settings.from_environment(patient.environment).comfyui_startup_timeout_seconds
     except ConfigurationError:  # the check of settings tells it
         timeout_seconds = Settings().comfyui_startup_timeout_seconds
-    process = ComfyUIProcess(shlex.split(command), patient.root)
-    try:
-        process.start()
+    with Launch(patient.root, patient.environment) as launch:
+        process = launch.process
+        assert process is not None  # noqa: S101 (without COMFYUI_URL it has started one)
         process.wait_until_ready(timeout_seconds)
         run_self_test(process, timeout_seconds)
-    finally:
-        process.stop()
     failed = "; ".join(f"{pack}: {reason}" for pack, reason in process.failed_imports.items())
     if failed:
-        remedy = "What they require belongs into the Python that COMFYUI_COMMAND names."
+        remedy = "What they require belongs into the Python that runs ComfyUI."
         return Finding("start", "warning", f"ComfyUI works, but custom nodes failed to import: {failed}", remedy)
     return Finding("start", "ok", "ComfyUI started, and its self-test ran")

@@ -74,7 +74,7 @@ def nodes(patient: Patient) -> Finding:
     missing = [pack.name for pack in packs if pack_folder(pack, patient.root) is None]
     sentence = f"{NODES_TOML} is valid; packs in it: {len(packs)}"
     if missing and (patient.root / "ComfyUI" / "main.py").is_file():
-        remedy = "Install them in ComfyUI/custom_nodes/; what is where: comfypod nodes"
+        remedy = "Bring them: comfypod nodes install"
         return Finding("nodes", "warning", f"{sentence}; not here: {listed(missing)}", remedy)
     return Finding("nodes", "ok", sentence)
 

@@ -84,7 +84,7 @@ class Lifecycle:
 
 
 async def _until_gone(process: WorkerProcess) -> None:
-    """Wait for a killed process, also if this is cancelled meanwhile: an event loop that ends first leaves it behind."""
+    """Wait for a killed process, also if this is cancelled meanwhile: a loop that ends before it leaves it behind."""
     waiting = asyncio.ensure_future(process.wait(_KILL_SECONDS))
     try:
         await asyncio.shield(waiting)

@@ -22,9 +22,9 @@ from comfypod.cli.doctor import comfyui, libraries, machine, outside, repository
 from comfypod.cli.doctor.command import CHECKS
 from comfypod.cli.doctor.finding import Check, Finding, Patient, run_checks
 from comfypod.comfyui.checkout import checkout_python
+from comfypod.comfyui.pin import ComfyUIPin
 from comfypod.emulator.runpod import RunPodEmulator
-from comfypod.settings import Settings
-from comfypod.worker.main import WorkerApplication
+from comfypod.worker.comfyui_command import comfyui_command
 from tests.s3_server import S3Server
 
 Inspect = Callable[..., subprocess.CompletedProcess[str]]
@@ -295,6 +295,9 @@ def test_start_starts_it_and_sees_whether_it_works(tmp_path: Path) -> None:
     works = comfyui.start(Patient(ROOT, environment, starts_comfyui=True))
     assert works == Finding("start", "ok", "ComfyUI started, and its self-test ran")
     assert comfyui.start(Patient(ROOT, environment)) is None
+    nothing = comfyui.start(Patient(tmp_path, {}, starts_comfyui=True))
+    assert nothing is not None
+    assert (nothing.status, "comfypod comfyui install" in nothing.remedy) == ("note", True)
     broken = Patient(ROOT, {"COMFYUI_COMMAND": "/bin/sh -c 'exit 3'"}, starts_comfyui=True)
     check = next(check for check in CHECKS if check.name == "start")
     (finding,) = run_checks([check], broken)
@@ -304,13 +307,16 @@ def test_start_starts_it_and_sees_whether_it_works(tmp_path: Path) -> None:
 def test_a_checkout_is_compared_with_the_pin_and_its_torch_is_asked_in_its_own_python(repository_copy: Path) -> None:
     checkout = repository_copy / "ComfyUI"
     (checkout / "main.py").touch()
-    (checkout / "comfyui_version.py").write_text('__version__ = "0.3.64"\n')
+    pin = ComfyUIPin.load(checkout / "comfyui.toml")
+    (checkout / "comfyui_version.py").write_text(f'__version__ = "{pin.version}"\n')
     assert comfyui.comfyui(patient(repository_copy)).status == "ok"
     (checkout / "comfyui_version.py").write_text('__version__ = "0.8.2"\n')
-    assert "version 0.8.2; the image installs 0.3.64" in comfyui.comfyui(patient(repository_copy)).sentence
+    other = comfyui.comfyui(patient(repository_copy))
+    assert (other.status, f"version 0.8.2; the image installs {pin.version}" in other.sentence) == ("note", True)
+    assert "comfypod comfyui install" in other.remedy
     assert comfyui.torch(patient(repository_copy)) is None
     python = script(checkout / ".venv" / "bin" / "python", """echo '["2.9.0+cu128", "12.8", true]'""")
-    shutil.copy(ROOT / "constraints.txt", repository_copy)
+    shutil.copytree(ROOT / "image" / "torch", repository_copy / "image" / "torch")
     finding = comfyui.torch(patient(repository_copy))
     assert finding is not None
     assert (finding.status, "torch 2.9.0+cu128" in finding.sentence) == ("warning", True)
@@ -435,19 +441,15 @@ def test_an_endpoint_that_is_away_or_has_no_key_is_a_problem(tmp_path: Path, mon
     assert outside.endpoint(patient(tmp_path)).status == "note"
 
 
-def test_the_worker_starts_comfyui_with_the_python_that_is_checked(repository_copy: Path) -> None:
+def test_the_worker_starts_comfyui_with_the_python_that_is_checked(repository_copy: Path, tmp_path: Path) -> None:
     checkout = repository_copy / "ComfyUI"
     (checkout / "main.py").touch()
-    worker = WorkerApplication(Settings(), repository_copy, {})
-    with worker._resources:
-        python, script, *flags = worker._command()
-        folder = Path(flags[flags.index("--temp-directory") + 1])
-        assert [python, script] == [sys.executable, str(checkout / "main.py")]
-        assert folder.is_dir(), "of its own: another worker's ComfyUI would empty it"
-        assert Path(flags[flags.index("--output-directory") + 1]).parent == folder
-        own_python = checkout / "venv" / "bin" / "python"
-        own_python.parent.mkdir(parents=True)
-        own_python.touch()
-        assert checkout_python(checkout) == own_python
-        assert worker._command()[0] == str(own_python)
-    assert not folder.exists()
+    assert list(comfyui_command(repository_copy, tmp_path, None, None).arguments[:2]) == [
+        sys.executable,
+        str(checkout / "main.py"),
+    ]
+    own_python = checkout / "venv" / "bin" / "python"
+    own_python.parent.mkdir(parents=True)
+    own_python.touch()
+    assert checkout_python(checkout) == own_python
+    assert comfyui_command(repository_copy, tmp_path, None, None).arguments[0] == str(own_python)

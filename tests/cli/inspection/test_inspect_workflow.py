@@ -88,7 +88,7 @@ def test_every_parameter_of_a_template_is_listed_with_how_to_set_it(inspect: Ins
         "integer",
         64,
         8,
-        "--set width=512",
+        "--set width=1024",
     )
     assert document["models"] == [{"target": "4.ckpt_name", "name": "sd_xl_base_1.0.safetensors"}]
     shown = inspect("workflow", "parameters", "text_to_image")

@@ -1,0 +1,118 @@
+"""The end of a worker that serves jobs: when the platform tells it to end (SIGTERM), or when it asked to be replaced.
+
+The SDK (runpod-python 1.12.0, ``rp_scale.py``) lets running jobs finish, for which the platform does not wait, and then
+waits for its open polls, each of up to 90 s. Here a running job is cancelled instead: its prompt leaves the GPU, and
+RunPod, which hears nothing more of the job, gives it to another worker. A result that is being sent is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+from comfypod.logs import event
+from comfypod.worker.handler import Handler
+
+JOBS_SECONDS = 4.0
+"""How long cancelled jobs may take to clean up, and results to be sent."""
+END_SECONDS = 8
+"""After so long the process ends, whatever still hangs. How long the platform waits is not documented."""
+LOOK_SECONDS = 0.02
+
+
+class Ending:
+    """What stands between the SDK and the handler, so that the worker ends when it is to.
+
+    It is to when it is told to, and when an answer asks for the worker to be replaced (``refresh_worker``): then what
+    else it runs is finished, and nothing more taken. Give the SDK `handle` and `concurrency`, and let it run inside
+    `expected`.
+
+    Args:
+        handler: what runs the jobs.
+        concurrency: how many of them at a time. Constant: a changing value would make the SDK stop taking jobs until
+            all running ones have ended.
+        jobs_held: how many jobs the SDK holds: waiting, running, or with a result that is being sent.
+    """
+
+    def __init__(self, handler: Handler, concurrency: int, jobs_held: Callable[[], int]) -> None:
+        self._handler = handler
+        self._concurrency = concurrency
+        self._jobs_held = jobs_held
+        self._poll: asyncio.Task[Any] | None = None
+        self._stop_taking: Callable[[], object] = lambda: None
+        self._end: asyncio.Task[None] | None = None
+        self._is_told = False
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether no more jobs are run."""
+        return self._is_told or self._end is not None
+
+    async def handle(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        """Run a job; one that an open poll brought after the end had begun is left to another worker."""
+        if self.has_begun:
+            event("job_left", job_id=job["id"], reason="the worker is ending")
+            raise asyncio.CancelledError
+        answer = await self._handler(job)
+        if answer.get("refresh_worker") and self._end is None:
+            self._stop_taking()
+            self._end = asyncio.create_task(self._end_polls(None))
+        return answer
+
+    def concurrency(self, _: int) -> int:
+        """The constant. The SDK calls this in the task that polls for jobs, once its own signal handlers are set."""
+        if self._poll is None:
+            self._poll = asyncio.current_task()
+            self._handle_signal()
+        return self._concurrency
+
+    @contextmanager
+    def expected(self) -> Iterator[None]:
+        """Takes the cancellation in which the SDK's loop ends for what it is."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not self.has_begun:
+                raise
+
+    def _handle_signal(self) -> None:
+        """Be called at SIGTERM before the SDK, whose own handler makes it start no other poll."""
+        previous = signal.getsignal(signal.SIGTERM)
+        if callable(previous):
+            self._stop_taking = partial(previous, signal.SIGTERM, None)
+
+        def act(*_: object) -> None:
+            self._begin()
+            self._stop_taking()
+
+        signal.signal(signal.SIGTERM, act)
+
+    def _begin(self) -> None:
+        """In a signal handler: the rest is left to the event loop."""
+        if self._is_told or self._poll is None or self._poll.get_loop().is_closed():
+            return
+        self._is_told = True
+        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+        signal.alarm(END_SECONDS)
+        self._poll.get_loop().call_soon_threadsafe(self._end_in_loop)
+
+    def _end_in_loop(self) -> None:
+        event("worker_ending", jobs=self._jobs_held())
+        self._handler.cancel_jobs()
+        self._end = asyncio.ensure_future(self._end_polls(JOBS_SECONDS))
+
+    async def _end_polls(self, timeout_seconds: float | None) -> None:
+        """Wait for the jobs, then cancel the SDK's poll for more, which ends its loop."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while self._jobs_held():  # noqa: ASYNC110 (the SDK's count tells nobody of its changes)
+                    await asyncio.sleep(LOOK_SECONDS)
+        except TimeoutError:
+            event("jobs_left", jobs=self._jobs_held(), reason="the worker is ending")
+        if self._poll is not None:
+            self._poll.cancel()
