@@ -46,14 +46,16 @@ RUN set="${TORCH_SET:-cu$(echo "${CUDA_VERSION}" | cut -d. -f1,2 | tr -d .)}" \
 ENV UV_CONSTRAINT=/app/image/constraints.txt \
     PIP_CONSTRAINT=/app/image/constraints.txt
 
-# ComfyUI at the commit that is pinned; without its history.
+# ComfyUI at the commit that is pinned; without its history. A branch is fetched, too, but checked out only by commit.
 ARG COMFYUI_REPOSITORY=""
 COPY ComfyUI/comfyui.toml ComfyUI/
 WORKDIR /app/ComfyUI
-RUN pinned() { sed -n "s/^$1 = \"\(.*\)\"$/\1/p" comfyui.toml; } \
+RUN pinned() { python -c 'import sys, tomllib; print(tomllib.load(open("comfyui.toml", "rb"))[sys.argv[1]])' "$1"; } \
+    && repository="${COMFYUI_REPOSITORY:-$(pinned repository)}" \
+    && commit="$(pinned commit)" \
     && git init --quiet . \
-    && git fetch --quiet --depth 1 "${COMFYUI_REPOSITORY:-$(pinned repository)}" "$(pinned commit)" \
-    && git checkout --quiet FETCH_HEAD \
+    && timeout 600 git fetch --quiet --depth 1 "${repository}" "${commit}" \
+    && git checkout --quiet "${commit}" \
     && rm -rf .git \
     && python -m compileall -q .
 
@@ -66,8 +68,10 @@ RUN uv pip install --require-hashes --no-deps --requirement image/requirements.t
 COPY comfypod comfypod/
 COPY image/comfypod /venv/bin/
 COPY custom_nodes custom_nodes/
+# Packs have files that are no Python of this version, which nobody imports.
 RUN python -m compileall -q comfypod \
-    && comfypod nodes install --directory ComfyUI/custom_nodes
+    && comfypod nodes install --directory ComfyUI/custom_nodes \
+    && { python -m compileall -qq ComfyUI/custom_nodes || true; }
 COPY workflows workflows/
 COPY models.toml rp_handler.py handler.py start.sh test_input.json ./
 

@@ -51,7 +51,7 @@ lock-image: $(READY)
 	@for set in cu128 cu130; do \
 		$(BIN)/uv pip compile image/torch/$$set.in --constraint requirements.txt --python-version 3.12 \
 			--python-platform x86_64-manylinux_2_28 --generate-hashes --quiet --no-header --no-annotate --no-emit-index-url \
-			--output-file image/torch/$$set.txt; done
+			--output-file image/torch/$$set.txt || exit 1; done
 	@$(BIN)/python -m comfypod nodes lock
 
 clean:

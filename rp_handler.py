@@ -36,8 +36,8 @@ def main() -> int:
     try:
         with Launch(ROOT, os.environ, timeline) as launch:
             # After ComfyUI has been started: these imports take a second, in which it boots.
+            from comfypod.orphans import reap_orphans_as_first_process  # noqa: PLC0415
             from comfypod.worker.main import WorkerApplication  # noqa: PLC0415
-            from comfypod.worker.orphans import reap_orphans_as_first_process  # noqa: PLC0415
 
             reap_orphans_as_first_process()
             with WorkerApplication.from_environment(ROOT, os.environ, launch) as worker:
@@ -72,7 +72,8 @@ def _serve(worker: WorkerApplication) -> None:
     """Hand over to the SDK, until the worker is told to end."""
     from comfypod.worker.ending import Ending  # noqa: PLC0415
 
-    ending = Ending(worker.handler(_progress_sender()), worker.settings.worker_concurrency, _jobs_held)
+    handler = worker.handler(_progress_sender())
+    ending = Ending(handler, worker.settings.worker_concurrency, _jobs_held, worker.end_comfyui)
     with ending.expected():
         _import_sdk().serverless.start({"handler": ending.handle, "concurrency_modifier": ending.concurrency})
 

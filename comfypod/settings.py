@@ -28,8 +28,8 @@ class Settings(BaseModel):
     )
     comfyui_command: str | None = Field(
         None,
-        description="Command that starts ComfyUI; --listen and --port are added unless it names a port. "
-        "The image sets it, so that a worker in production never falls back to the built-in engine.",
+        description="Command that starts ComfyUI, in place of the one in ComfyUI/ (in the image: /app/ComfyUI); "
+        "--listen and --port are added unless it names a port.",
     )
     comfyui_port: int | None = Field(
         None, ge=1, le=65_535, description="Port of the worker's own ComfyUI, on 127.0.0.1. Unset: a free one."

@@ -13,7 +13,8 @@ from pathlib import Path
 
 def main(constraints: Path) -> int:
     """0 if all is well; else 1, and sentences on stderr."""
-    pins = dict(line.split("==") for line in constraints.read_text(encoding="utf-8").split())
+    lines = constraints.read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
     problems = [*other_versions(pins), *import_problems(pins)]
     for problem in problems:
         print(problem, file=sys.stderr)  # noqa: T201 (a program)
@@ -42,7 +43,7 @@ def import_problems(pins: dict[str, str]) -> list[str]:
     for name, check in checks.items():
         try:
             check()
-        except (ImportError, OSError, RuntimeError, AssertionError) as error:
+        except (ImportError, AttributeError, OSError, RuntimeError, AssertionError) as error:
             problems.append(f"{name}: it does not load ({error}).")
     return problems
 

@@ -7,11 +7,14 @@ namespaces, and with the host's network. They know no heredocs and no ``COPY --l
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,21 +94,33 @@ def context_of(repository: Path, folder: Path) -> None:
 
 def _steps(command: Sequence[str]) -> Iterator[Step]:
     begun = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # so that a build that stands still, without a word, is ended with all of its steps
+    )
+    limit = threading.Timer(BUILD_SECONDS, os.killpg, (process.pid, signal.SIGKILL))
+    limit.start()
     try:
         words, since = "", begun
         for line in process.stdout or ():
             sys.stderr.write(line)
-            if time.monotonic() - begun > BUILD_SECONDS:
-                raise SystemExit(f"The build takes longer than {BUILD_SECONDS:g} s.")
             if match := _STEP.match(line):
                 if words:
                     yield Step(words, time.monotonic() - since)
                 words, since = match["words"], time.monotonic()
         yield Step(words, time.monotonic() - since)
-    finally:
-        process.kill()
         code = process.wait()
+    finally:
+        limit.cancel()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if time.monotonic() - begun >= BUILD_SECONDS:
+        raise SystemExit(f"The build took longer than {BUILD_SECONDS:g} s.")
     if code != 0:
         raise SystemExit(f"The build failed (exit code {code}): its last lines say why.")
 

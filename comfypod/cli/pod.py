@@ -23,7 +23,7 @@ from comfypod.emulator.platform.options import PlatformOptions
 from comfypod.emulator.runpod import RunPodEmulator
 from comfypod.errors import ConfigurationError, GPUUnavailable
 from comfypod.logs import event
-from comfypod.pod.orphans import reap_orphans
+from comfypod.orphans import reap_orphans_as_first_process
 from comfypod.pod.page import ComfyUIPage
 from comfypod.pod.sign_in import SignIn
 from comfypod.pod.surroundings import comfyui_address, outside_host, state_file, take_key
@@ -134,12 +134,12 @@ class Pod:
 
     async def _until_over(self, stop: asyncio.Event) -> str | None:
         stopped, failed = asyncio.create_task(stop.wait()), asyncio.create_task(self._watch_worker())
-        reaping = asyncio.create_task(reap_orphans())
+        reap_orphans_as_first_process()
         try:
             await asyncio.wait([stopped, failed], return_when=asyncio.FIRST_COMPLETED)
             return None if stop.is_set() else failed.result()
         finally:
-            for task in (stopped, failed, reaping):
+            for task in (stopped, failed):
                 task.cancel()
 
     async def _watch_worker(self) -> str:

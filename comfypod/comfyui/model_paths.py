@@ -34,6 +34,8 @@ _PARTS = {"ultralytics": ("bbox", "segm")}
 """Subfolders that custom nodes know as kinds of their own: ``ultralytics/bbox`` is ``ultralytics_bbox``."""
 
 _T = TypeVar("_T")
+_Look = list[tuple[str, Path, object]] | None
+"""Kinds, folders, and what tells whether two paths lead to the same one; None if there was nothing to look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ def find_model_paths(
     volumes: Iterable[Path] = VOLUMES,
     extra: Iterable[tuple[str, Path]] = (),
     directories: Iterable[Path] = (),
+    volume_seconds: float = VOLUME_SECONDS,
 ) -> ModelPaths:
     """Find the folders of models: the checkout's own, those on volumes, and further ones.
 
@@ -103,19 +106,20 @@ def find_model_paths(
         checkout: a ComfyUI that is started with its own ``models/``.
         volumes: looked at in ``models/``, ``ComfyUI/models/`` and themselves. One that does not answer is left out.
         extra: pairs of kind and folder, searched last.
-        directories: laid out as ``models/`` is, with a folder per kind that may be made later (MODELS_DIRECTORY).
+        directories: laid out as ``models/`` is, with a folder per kind that may be made later (MODELS_DIRECTORY). One
+            that does not answer is left out.
+        volume_seconds: how long each volume and directory may take to answer.
 
     Raises:
         ConfigurationError: the checkout is none, or its list of folders cannot be read.
     """
     kinds = folder_kinds(checkout)
-    found = _Found(kinds)
+    found = _Found(kinds, volume_seconds)
     for kind, names in kinds.items():
         for name in names:
             found.add(kind, checkout / "models" / name, is_own=True)
     for directory in directories:
-        for kind in kinds:
-            found.add(kind, directory / kind)
+        found.add_directory(directory)
     for volume in volumes:
         found.add_volume(volume)
     for kind, folder in extra:
@@ -126,10 +130,11 @@ def find_model_paths(
 class _Found:
     """What has been found so far: each folder once per kind, by whatever path."""
 
-    def __init__(self, kinds: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, kinds: Mapping[str, Sequence[str]], volume_seconds: float) -> None:
         self.folders: list[ModelFolder] = []
         self.notes: list[str] = []
         self._kinds = kinds
+        self._volume_seconds = volume_seconds
         self._kind_of = {name: kind for kind, names in kinds.items() for name in (kind, *names)}
         self._seen: set[tuple[str, object]] = set()
         self._volumes: set[object] = set()
@@ -145,19 +150,28 @@ class _Found:
             self._seen.add(key)
             self.folders.append(ModelFolder(kind, path, is_own, kind in self._kinds))
 
+    def add_directory(self, directory: Path) -> None:
+        """Add a folder for each kind, there or not, if the directory, which may be on a volume, answers."""
+        paths = {kind: directory.absolute() / kind for kind in self._kinds}
+        self._add_what_answers(directory, lambda: [(kind, path, _identity(path)) for kind, path in paths.items()])
+
     def add_volume(self, volume: Path) -> None:
         """Add the folders of models that are on a volume, if there is one and it answers."""
-        try:
-            found = within_seconds(VOLUME_SECONDS, lambda: self._look(volume))
-        except OSError as error:
-            self.notes.append(f"{volume}: {error.strerror or error}; its models are left out.")
-            return
+        found = self._add_what_answers(volume, lambda: self._look(volume))
         if found == []:
             self.notes.append(f"{volume} has no folder of models (models/checkpoints, ComfyUI/models/loras, vae …).")
+
+    def _add_what_answers(self, place: Path, look: Callable[[], _Look]) -> _Look:
+        try:
+            found = within_seconds(self._volume_seconds, look)
+        except OSError as error:
+            self.notes.append(f"{place}: {error.strerror or error}; its models are left out.")
+            return None
         for kind, path, identity in found or ():
             self.add(kind, path, identity=identity)
+        return found
 
-    def _look(self, volume: Path) -> list[tuple[str, Path, object]] | None:
+    def _look(self, volume: Path) -> _Look:
         """What there is, each with its identity; None if there is no volume, or it is one that was looked at."""
         identity = _identity(volume)
         if not volume.is_dir() or identity in self._volumes:

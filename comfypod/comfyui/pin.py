@@ -10,6 +10,7 @@ from pathlib import Path
 from comfypod.errors import ConfigurationError
 
 PIN_FILE = "comfyui.toml"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ class ComfyUIPin:
         """
         try:
             document = tomllib.loads(path.read_text(encoding="utf-8"))
-            repository, version, commit = (_text(document, name) for name in ("repository", "version", "commit"))
-            flags = _texts(document, "flags")
+            repository, version = (_text(document, name) for name in ("repository", "version"))
+            commit, flags = _commit(document), _texts(document, "flags")
         except (OSError, ValueError) as error:
             raise ConfigurationError([f"{path}: {error}."]) from error
         return cls(repository, version, commit, flags)
@@ -65,6 +66,14 @@ def _text(document: dict[str, object], name: str) -> str:
         msg = f"{name}: must be a text"
         raise ValueError(msg)
     return value
+
+
+def _commit(document: dict[str, object]) -> str:
+    commit = document.get("commit")
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+        msg = "commit: must be a whole one, of 40 hexadecimal digits"
+        raise ValueError(msg)
+    return commit
 
 
 def _texts(document: dict[str, object], name: str) -> tuple[str, ...]:

@@ -20,20 +20,19 @@ from comfypod.errors import ComfyPodError, ComfyUIUnavailable
 from comfypod.logs import event
 from comfypod.schema.workflow import Workflow
 
-PICTURES = 4
+PICTURES = 2
 SELF_TEST = Workflow(
     {
-        "1": {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}},
-        **{
-            str(number): {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}}
-            for number in range(2, 2 + PICTURES)
-        },
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 512, "height": 512, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
+        "3": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
     }
 )
-"""Nodes that every ComfyUI has, no model, and a few pictures in the temporary folder.
+"""Nodes that every ComfyUI has, no model, and two pictures in the temporary folder.
 
 ComfyUI collects garbage right after its first prompt, for a third of a second in which it tells nothing and answers
-nothing (ComfyUI 0.33.0, main.py: prompt_worker). While the other pictures are made, word of the first one gets out.
+nothing (ComfyUI 0.33.0, main.py: prompt_worker). The second picture, and the size of both, give its server the few
+milliseconds that it needs to tell of the first one before.
 """
 LISTEN_SECONDS = 5.0
 _ENDS = frozenset({"execution_success", "execution_error", "execution_interrupted"})

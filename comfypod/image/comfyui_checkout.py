@@ -45,7 +45,7 @@ def install_checkout(repository: str, commit: str, folder: Path) -> bool:
         (folder / COMMIT_FILE).write_text(f"{commit}\n", encoding="ascii")
         shutil.rmtree(work)
     except OSError as error:
-        problem = f"{error.filename or folder} cannot be written ({error.strerror})"
+        problem = f"{error.filename or folder} cannot be written ({error.strerror or error})"
         raise SourceFetchFailed(repository, problem) from error
     return True
 
@@ -98,7 +98,9 @@ def _remove_file(name: str, folder: Path) -> None:
     path = folder / name
     path.unlink(missing_ok=True)
     for parent in path.parents:
-        if parent == folder or not parent.is_dir() or not {item.name for item in parent.iterdir()} <= {"__pycache__"}:
+        if parent == folder or parent.is_symlink() or not parent.is_dir():
+            return  # a link is a developer's own
+        if not {item.name for item in parent.iterdir()} <= {"__pycache__"}:
             return
         shutil.rmtree(parent)
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from comfypod.errors import SourceFetchFailed
@@ -17,6 +20,10 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SETTLED = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "true", "LC_ALL": "C", "GIT_LFS_SKIP_SMUDGE": "1"}
 """A repository that wants a password is refused at once, instead of a question that nobody answers; and a tree is the
 same on every machine, whether or not Git LFS is installed there."""
+_ACCESS = ("GIT_SSH", "GIT_SSL_", "GIT_CONFIG_GLOBAL")
+"""Of git's variables, these say how to reach others; the rest speaks of a repository that this may be called in."""
+_CONFIGURED = ("-c", "core.autocrlf=false", "-c", "core.eol=lf", "-c", "maintenance.auto=false", "-c", "gc.auto=0")
+"""Line ends are those of the repository; and nothing goes on behind our back in a folder that is removed."""
 
 
 def is_commit(text: str) -> bool:
@@ -72,7 +79,7 @@ def fetch_tree(repository: str, commit: str, folder: Path) -> None:
             shutil.rmtree(tree / ".git")
             tree.replace(folder)
     except OSError as error:
-        raise SourceFetchFailed(repository, f"{folder} cannot be written ({error.strerror})") from error
+        raise SourceFetchFailed(repository, f"{folder} cannot be written ({error.strerror or error})") from error
 
 
 def _checkout(repository: str, commit: str, tree: Path) -> None:
@@ -83,24 +90,43 @@ def _checkout(repository: str, commit: str, tree: Path) -> None:
 
 def _git(*arguments: str, source: str) -> str:
     seconds = ASK_SECONDS if arguments[0] == "ls-remote" else FETCH_SECONDS
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | _SETTLED
     try:
-        done = subprocess.run(  # noqa: S603 (arguments after `--` are no options)
-            ["git", *arguments],  # noqa: S607 (the machine's own git)
-            check=True,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            env=environment,
-        )
+        code, output, words = run_to_end(["git", *_CONFIGURED, *arguments], seconds)
     except FileNotFoundError as error:
         raise SourceFetchFailed(source, "git is not installed here") from error
     except subprocess.TimeoutExpired as error:
         raise SourceFetchFailed(source, f"git did not end within {seconds:g} s") from error
-    except subprocess.CalledProcessError as error:
-        raise SourceFetchFailed(source, _reason(error.stderr)) from error
-    return done.stdout
+    if code:
+        raise SourceFetchFailed(source, _reason(words))
+    return output
+
+
+def run_to_end(command: Sequence[str], seconds: float) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr; the command and all that it starts are a session of their own, and end together.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer.
+        FileNotFoundError: there is no such command.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    access = {name: value for name, value in os.environ.items() if name.startswith(_ACCESS)}
+    with subprocess.Popen(  # noqa: S603 (arguments after `--` are no options)
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env=inherited | access | _SETTLED,
+        start_new_session=True,
+    ) as process:
+        try:
+            output, words = process.communicate(timeout=seconds)
+        except BaseException:
+            with suppress(ProcessLookupError):  # git's helpers too: they would wait for their server for ever
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, output, words
 
 
 def _reason(text: str) -> str:

@@ -84,7 +84,9 @@ def _ignored(folder: Path) -> list[str]:
     """Files that git does not take because a .gitignore says so, often the pack's own."""
     command = ["git", "-C", str(folder), "ls-files", "--others", "--ignored", "--exclude-standard", "-z", "--", "."]
     try:
-        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=_GIT_SECONDS)  # noqa: S603
+        done = subprocess.run(  # noqa: S603 (the machine's own git; a name need not be UTF-8)
+            command, check=True, capture_output=True, text=True, errors="replace", timeout=_GIT_SECONDS
+        )
     except (OSError, subprocess.SubprocessError):
         return []  # no git, or no repository around it
     return [name for name in done.stdout.split("\0") if name and "__pycache__" not in name]

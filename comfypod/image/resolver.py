@@ -19,7 +19,10 @@ from comfypod.errors import ConfigurationError, ProtocolViolation, RequirementsC
 from comfypod.image.requirements import package_of
 
 RESOLVE_SECONDS = 600.0
-_CONSTRAINED_BY = ("UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_BUILD_CONSTRAINT")
+_CONSTRAINED_BY = frozenset(
+    {"UV_CONSTRAINT", "UV_OVERRIDE", "UV_EXCLUDE", "UV_BUILD_CONSTRAINT", "UV_EXCLUDE_NEWER"}
+    | {"UV_RESOLUTION", "UV_PRERELEASE", "UV_FORK_STRATEGY"}
+)
 """What the environment may add to the question; the answer must be the same for everybody."""
 _PROJECT = re.compile(r"source-(\d+)")
 _NO_WHEEL = re.compile(r"hint: Wheels are required for `([^`]+)` because building from source is disabled.*$")

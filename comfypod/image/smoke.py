@@ -19,7 +19,7 @@ from comfypod.comfyui.node_packs import NodePacks
 from comfypod.comfyui.server import Server
 from comfypod.deadline import Deadline
 from comfypod.errors import ConfigurationError, SmokeTestFailed
-from comfypod.schema.template import Template
+from comfypod.schema.template import Template, load_template
 from comfypod.schema.wire import as_object
 from comfypod.settings import Settings
 from comfypod.worker.main import WorkerApplication
@@ -99,7 +99,7 @@ def _packs(root: Path) -> NodePacks:
 
 
 def _workflows(folder: Path) -> dict[str, Template]:
-    return {path.name: Template.model_validate_json(path.read_bytes()) for path in sorted(folder.glob("*.json"))}
+    return {path.name: load_template(folder, path.stem) for path in sorted(folder.glob("*.json"))}
 
 
 def _missing_of_packs(packs: NodePacks, catalogue: Catalogue) -> Iterator[str]:

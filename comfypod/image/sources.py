@@ -12,6 +12,7 @@ from comfypod.comfyui.node_packs import NodePack, NodePacks
 from comfypod.comfyui.pin import PIN_FILE, ComfyUIPin
 from comfypod.errors import ConfigurationError
 from comfypod.image.layout import Layout
+from comfypod.image.pack_tree import check_tree
 from comfypod.image.requirements import pack_requirements, read_requirements
 
 COMFYUI, WORKER = "ComfyUI", "the worker"
@@ -62,11 +63,13 @@ def pack_files_of(pack: NodePack, layout: Layout) -> Path:
     """The folder with the pack's files: the vendored one, else that of its commit, fetched if need be.
 
     Raises:
-        SourceFetchFailed: they cannot be had.
+        SourceFetchFailed: they cannot be had, or are not harmless.
     """
     if pack.vendored or pack.repository is None or pack.commit is None:
         return layout.vendored(pack)
-    return layout.fetch(pack.repository, pack.commit)
+    folder = layout.fetch(pack.repository, pack.commit)
+    check_tree(folder, pack.repository)
+    return folder
 
 
 def comfyui_files(layout: Layout, pin: ComfyUIPin) -> Path:

@@ -73,21 +73,23 @@ class Workflow:
     def with_inputs(self, values: Mapping[str, Any]) -> Workflow:
         """A copy in which the inputs that ``values`` names (``NODE.INPUT``, for example ``6.text``) are replaced.
 
-        ``seed`` alone means every seed that is not connected, but those that are named themselves. A node of
-        `PARAMETER_CLASSES` may be meant by the name that it has in the workflow.
+        A node of `PARAMETER_CLASSES` may be meant by the name that it has in the workflow. ``seed`` alone means every
+        seed that is not connected, but those that are named themselves; and such nodes of that name.
 
         Raises:
             InvalidWorkflow: there is no such node, the node has no such input, or no seed can be set.
         """
-        seeds = dict.fromkeys(self._seeds(), values[ALL_SEEDS]) if ALL_SEEDS in values else {}
         parameters = self._parameters()
+        seeds = [*self._seeds(), *parameters.get(ALL_SEEDS, ())] if ALL_SEEDS in values else []
+        if ALL_SEEDS in values and not seeds:
+            raise InvalidWorkflow(f"{ALL_SEEDS}: no node of this workflow has a seed that could be set")
         named = {
             place: value
             for target, value in values.items()
             if target != ALL_SEEDS
             for place in parameters.get(target) or [self._input(target)]
         }
-        return self.with_values({**seeds, **named})
+        return self.with_values({**dict.fromkeys(seeds, values.get(ALL_SEEDS)), **named})
 
     def _parameters(self) -> dict[str, list[tuple[str, str]]]:
         """Where the values of named parameters go; several nodes may have the same name."""
@@ -119,15 +121,12 @@ class Workflow:
 
     def _seeds(self) -> list[tuple[str, str]]:
         """Every seed that has a value of its own; one that is connected gets it from elsewhere."""
-        found = [
+        return [
             (node_id, name)
             for node_id, node in self.nodes.items()
             for name in SEED_INPUTS
             if name in node["inputs"] and not isinstance(node["inputs"][name], list)
         ]
-        if not found:
-            raise InvalidWorkflow(f"{ALL_SEEDS}: no node of this workflow has a seed that could be set")
-        return found
 
     def with_seeds(self, draw: DrawSeed) -> Workflow:
         """A copy in which every seed that is ``"random"`` is drawn, under the name ``NODE.INPUT``."""

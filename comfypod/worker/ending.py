@@ -8,18 +8,19 @@ RunPod, which hears nothing more of the job, gives it to another worker. A resul
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 from comfypod.logs import event
 from comfypod.worker.handler import Handler
 
-JOBS_SECONDS = 4.0
-"""How long cancelled jobs may take to clean up, and results to be sent."""
+JOBS_SECONDS = 2.0
+"""How long cancelled jobs may take to leave ComfyUI, and results to be sent; and after ComfyUI's end once more."""
 END_SECONDS = 8
 """After so long the process ends, whatever still hangs. How long the platform waits is not documented."""
 LOOK_SECONDS = 0.02
@@ -37,12 +38,16 @@ class Ending:
         concurrency: how many of them at a time. Constant: a changing value would make the SDK stop taking jobs until
             all running ones have ended.
         jobs_held: how many jobs the SDK holds: waiting, running, or with a result that is being sent.
+        end_comfyui: ends ComfyUI, if it is the worker's own; it may block.
     """
 
-    def __init__(self, handler: Handler, concurrency: int, jobs_held: Callable[[], int]) -> None:
+    def __init__(
+        self, handler: Handler, concurrency: int, jobs_held: Callable[[], int], end_comfyui: Callable[[], None]
+    ) -> None:
         self._handler = handler
         self._concurrency = concurrency
         self._jobs_held = jobs_held
+        self._end_comfyui = end_comfyui
         self._poll: asyncio.Task[Any] | None = None
         self._stop_taking: Callable[[], object] = lambda: None
         self._end: asyncio.Task[None] | None = None
@@ -61,7 +66,7 @@ class Ending:
         answer = await self._handler(job)
         if answer.get("refresh_worker") and self._end is None:
             self._stop_taking()
-            self._end = asyncio.create_task(self._end_polls(None))
+            self._end = asyncio.create_task(self._end_polls())
         return answer
 
     def concurrency(self, _: int) -> int:
@@ -104,15 +109,27 @@ class Ending:
     def _end_in_loop(self) -> None:
         event("worker_ending", jobs=self._jobs_held())
         self._handler.cancel_jobs()
-        self._end = asyncio.ensure_future(self._end_polls(JOBS_SECONDS))
+        self._end = asyncio.ensure_future(self._end_soon())
 
-    async def _end_polls(self, timeout_seconds: float | None) -> None:
-        """Wait for the jobs, then cancel the SDK's poll for more, which ends its loop."""
+    async def _end_soon(self) -> None:
+        """Wait for the jobs no longer than need be: one whose node heeds no interrupt ends with ComfyUI."""
         try:
-            async with asyncio.timeout(timeout_seconds):
-                while self._jobs_held():  # noqa: ASYNC110 (the SDK's count tells nobody of its changes)
-                    await asyncio.sleep(LOOK_SECONDS)
+            async with asyncio.timeout(JOBS_SECONDS):
+                await self._end_polls()
         except TimeoutError:
-            event("jobs_left", jobs=self._jobs_held(), reason="the worker is ending")
+            event("jobs_left", logging.WARNING, jobs=self._jobs_held(), reason="the worker is ending")
+            await asyncio.to_thread(self._end_comfyui)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(JOBS_SECONDS):
+                    await self._end_polls()
+            self._cancel_poll()
+
+    async def _end_polls(self) -> None:
+        """Wait for the jobs, then cancel the SDK's poll for more, which ends its loop."""
+        while self._jobs_held():  # noqa: ASYNC110 (the SDK's count tells nobody of its changes)
+            await asyncio.sleep(LOOK_SECONDS)
+        self._cancel_poll()
+
+    def _cancel_poll(self) -> None:
         if self._poll is not None:
             self._poll.cancel()

@@ -134,6 +134,11 @@ class WorkerApplication:
         """The ComfyUI that jobs run on, once there is one that works: see `ServerSource.ready`."""
         return await self._started().ready(deadline)
 
+    def end_comfyui(self) -> None:
+        """End the worker's own ComfyUI, and start no other; what runs on it fails."""
+        if isinstance(self._source, Supervisor):
+            self._source.stop()
+
     def _started(self) -> Supervisor | RemoteServer:
         if self._source is None:
             msg = "use WorkerApplication as a context manager"

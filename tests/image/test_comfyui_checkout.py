@@ -283,6 +283,17 @@ def test_links_are_replaced_and_what_they_lead_to_is_not(root: Path, upstream: U
     assert (root / "ComfyUI" / COMMIT_FILE).read_text() == f"{commit}\n"
 
 
+def test_a_folder_that_is_a_link_stays_one(root: Path, upstream: Upstream, run: Run) -> None:
+    for folder in ("disk", "ComfyUI/models"):
+        (root / folder).mkdir()
+    (root / "ComfyUI" / "models" / "vae").symlink_to(root / "disk")
+    run("install", "--no-packages")
+    assert (root / "disk" / "put_vae_here").exists()
+    commit = upstream.commit("0.10.0", {"models/vae/put_vae_here": None}, "v0.10.0")
+    assert install_checkout(upstream.url, commit, root / "ComfyUI")
+    assert (root / "ComfyUI" / "models" / "vae").readlink() == root / "disk"
+
+
 # The packages
 
 

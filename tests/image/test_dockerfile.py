@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from comfypod.comfyui.pin import ComfyUIPin
 from tests.image.dockerfile_rules import RULES, Rule, context_filter
 from tests.image.dockerfile_text import Dockerfile
+from tests.image.git_repositories import GitRepository
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,25 +134,52 @@ def test_the_builder_gets_what_the_image_needs_and_nothing_of_the_developers() -
     ignored = context_filter(ROOT)
     for name in ("start.sh", "comfypod/__init__.py", "ComfyUI/comfyui.toml", "custom_nodes/nodes.toml", "image/uv.txt"):
         assert not ignored.match_file(name), name
-    private = [".git/config", ".venv/bin/python", ".env", ".comfypod/jobs.sqlite", "outputs/a.png", "tests/conftest.py"]
+    private = [
+        ".git/config",
+        "custom_nodes/mine/.git/config",
+        "build/image/trixie.tar",
+        ".venv/bin/python",
+        ".env",
+        ".comfypod/jobs.sqlite",
+        "outputs/a.png",
+        "tests/conftest.py",
+    ]
     for name in [*private, "ComfyUI/main.py", "ComfyUI/models/checkpoints/a.safetensors", "comfypod/__pycache__/a.pyc"]:
         assert ignored.match_file(name), name
 
 
-def test_the_image_gets_the_comfyui_that_is_pinned(dockerfile: Dockerfile, tmp_path: Path) -> None:
-    """The step that fetches it is run as it stands, with a git that only writes down what it was asked."""
+def fetch_comfyui(dockerfile: Dockerfile, pin: str, folder: Path, mirror: str = "") -> int:
+    """Run the step that fetches it as it stands in the Dockerfile; its exit code."""
     step = next(item for item in dockerfile.runs if "git fetch" in item.text)
-    (tmp_path / "git").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n')
-    (tmp_path / "git").chmod(0o755)
-    (tmp_path / "sed").symlink_to(shutil.which("sed") or "sed")
-    shutil.copy(ROOT / "ComfyUI/comfyui.toml", tmp_path)
-    # Nothing else is on the path: what follows in the step cannot do anything here.
-    script, environment = step.values[0], {"PATH": str(tmp_path)}
-    bash = shutil.which("bash") or "bash"
-    subprocess.run([bash, "-c", script], cwd=tmp_path, env=environment, check=False, capture_output=True, timeout=20)
-    fetched = [line.split() for line in (tmp_path / "asked").read_text().splitlines() if line.startswith("fetch")]
-    pin = ComfyUIPin.load(ROOT / "ComfyUI/comfyui.toml")
-    assert [words[-2:] for words in fetched] == [[pin.repository, pin.commit]]
+    (folder / "comfyui.toml").write_text(pin)
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COMFYUI_REPOSITORY": mirror}
+    command = ["bash", "-o", "pipefail", "-c", step.values[0]]
+    return subprocess.run(command, cwd=folder, env=environment, check=False, capture_output=True, timeout=60).returncode
+
+
+@pytest.mark.parametrize("written", ['commit = "{}"', "commit='{}' # as tagged"])
+def test_the_image_gets_the_comfyui_that_is_pinned(dockerfile: Dockerfile, tmp_path: Path, written: str) -> None:
+    """However the file is written, as long as it is TOML; also from a mirror."""
+    upstream = GitRepository(tmp_path / "upstream")
+    commit = upstream.commit({"main.py": "pinned = True\n"})
+    upstream.commit({"main.py": "newer = True\n"})
+    for name, repository, mirror in (("one", upstream.address, ""), ("two", "/nowhere", upstream.address)):
+        (tmp_path / name).mkdir()
+        pin = f'repository = "{repository}"\n{written.format(commit)}\n'
+        assert fetch_comfyui(dockerfile, pin, tmp_path / name, mirror) == 0
+        assert (tmp_path / name / "main.py").read_text() == "pinned = True\n"
+        assert not (tmp_path / name / ".git").exists()
+
+
+@pytest.mark.parametrize("commit", ["", "main", "HEAD"])
+def test_the_image_gets_no_comfyui_that_is_not_pinned(dockerfile: Dockerfile, tmp_path: Path, commit: str) -> None:
+    """Git takes no commit for HEAD, and fetches a branch as readily."""
+    upstream = GitRepository(tmp_path / "upstream")
+    upstream.commit({"main.py": ""})
+    (tmp_path / "image").mkdir()
+    pin = f'repository = "{upstream.address}"\ncommit = "{commit}"\n'
+    assert fetch_comfyui(dockerfile, pin, tmp_path / "image") != 0
+    assert not (tmp_path / "image/main.py").exists()
 
 
 def test_what_the_image_starts_can_be_started() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from comfypod.errors import SourceFetchFailed
-from comfypod.image.git import fetch_tree, find_commit, list_tags
+from comfypod.image.git import fetch_tree, find_commit, list_tags, run_to_end
 from tests.image.git_repositories import GitRepository
 
 
@@ -62,6 +64,36 @@ def test_an_address_runs_no_command(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         with pytest.raises(SourceFetchFailed):
             ask()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_tree_is_the_same_whatever_this_machines_git_is_told(
+    repository: GitRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = repository.commit({"a.sh": "one\ntwo\n"})
+    (tmp_path / "told").write_text("[core]\nautocrlf = true\neol = crlf\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "told"))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))  # as in a hook of git's
+    fetch_tree(repository.address, commit, tmp_path / "tree")
+    assert (tmp_path / "tree" / "a.sh").read_bytes() == b"one\ntwo\n"
+
+
+def test_a_server_is_reached_as_this_machines_git_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_SSH_COMMAND", f"echo asked > {tmp_path}/ssh; false")
+    with pytest.raises(SourceFetchFailed):
+        find_commit("ssh://git@localhost/x")
+    assert (tmp_path / "ssh").read_text() == "asked\n"
+
+
+def test_a_deadline_ends_also_what_git_has_started(tmp_path: Path) -> None:
+    """Git speaks to a server through a program of its own, which would wait for a silent one for ever."""
+    script = f"sleep 300 & echo $! > {tmp_path}/pid; wait"
+    with pytest.raises(subprocess.TimeoutExpired):
+        run_to_end(["sh", "-c", script], 0.5)
+    status = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
+    until = time.monotonic() + 5
+    while status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z":  # Z: its end is noted, no more
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 def test_a_folder_that_cannot_be_written_is_told(repository: GitRepository, tmp_path: Path) -> None:

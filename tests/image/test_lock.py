@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from comfypod.comfyui.node_packs import NodePacks
+from comfypod.comfyui.node_packs import NodePack, NodePacks
 from comfypod.errors import ConfigurationError, RequirementsConflict, SourceFetchFailed
 from comfypod.image.installation import install_pack, install_requirements
 from comfypod.image.layout import Layout
 from comfypod.image.lock import lock, outdated
+from comfypod.image.nodes_file import append_pack
 from comfypod.image.packs import Wishes, add_pack, vendor_pack
 from comfypod.image.requirements import read_requirements
 from comfypod.image.resolver import Target
@@ -89,7 +90,10 @@ def pins(layout: Layout) -> list[str]:
     return [line.partition(" ")[0] for line in lines if line[:1] not in {"#", " "}]
 
 
-def test_everything_is_pinned_with_hashes_but_torch_and_what_only_torch_needs(ours: Layout) -> None:
+def test_everything_is_pinned_with_hashes_but_torch_and_what_only_torch_needs(
+    ours: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_RESOLUTION", "lowest")  # what a developer has set for other projects changes nothing
     locked = lock(ours, TARGET, upgrade=False)
     assert pins(ours) == ["aiohttp==1.0", "einops==1.0", "filelock==1.0", "numpy==2.1.0"]
     assert locked.packages == 4
@@ -169,6 +173,14 @@ def test_lines_that_are_no_plain_requirement_are_refused_by_number(ours: Layout,
         lock(ours, TARGET, upgrade=False)
     assert f"odd-pack: requirements.txt, line 3: {line!r} is not the plain name" in str(refused.value)
     assert "requirements = [...]" in str(refused.value)
+
+
+def test_what_a_pack_links_to_outside_of_itself_is_not_read(ours: Layout, tmp_path: Path) -> None:
+    sly = GitRepository(tmp_path / "sources" / "sly")
+    commit = sly.commit({"__init__.py": PACK}, links={"requirements.txt": "/dev/zero"})
+    append_pack(ours.nodes_toml, NodePack(name="sly", repository=sly.address, commit=commit))
+    with pytest.raises(SourceFetchFailed, match=r"'requirements\.txt' is a link that leads out of it"):
+        lock(ours, TARGET, upgrade=False)
 
 
 def test_an_entry_says_what_is_required_in_place_of_the_packs_own_files(ours: Layout, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def write(path: Path, text: str) -> None:
 
 def run(libraries: Path, pins: dict[str, str] = PINS) -> tuple[int, str]:
     constraints = libraries.parent / "constraints.txt"
-    constraints.write_text("".join(f"{name}=={version}\n" for name, version in pins.items()))
+    constraints.write_text("# One set.\n" + "".join(f"{name}=={version}\n" for name, version in pins.items()))
     command = [sys.executable, str(SELF_TEST), str(constraints)]
     environment = {**os.environ, "PYTHONPATH": str(libraries)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
@@ -60,6 +60,11 @@ def test_a_set_that_loads_passes(libraries: Path) -> None:
         ("torchaudio/__init__.py", "raise RuntimeError('CUDA 13.2 vs 13.0')", "torchaudio: it does not load (CUDA 13"),
         ("torchvision/ops.py", "raise OSError('libcudart.so.13')", "torchvision: it does not load (libcudart.so.13)"),
         ("xformers/__init__.py", "_has_cpp_library = False", "xformers: it does not load (its compiled code"),
+        (
+            "torchvision/__init__.py",
+            "import torch; torch.library",
+            "torchvision: it does not load (module 'torch' has no",
+        ),
         ("torch/__init__.py", "import nothing_of_that_name", "torch: it does not load (No module named"),
     ],
 )

@@ -67,6 +67,14 @@ def test_everything_that_is_wrong_is_named(repository: Path) -> None:
     assert "workflows/wish.json: node 1 has the class NobodyHasThis, which is not installed." in said
 
 
+def test_a_workflow_that_is_none_is_named(repository: Path) -> None:
+    (repository / "workflows/half.json").write_text('{"name": "half"}')
+    done = smoke(repository)
+    assert done.returncode == 2
+    assert "workflows/half.json is not a template" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_comfyui_that_does_not_start_fails_it(repository: Path) -> None:
     done = smoke(repository, shlex.join([sys.executable, "-c", "import torch_of_another_world"]))
     assert done.returncode == 1

@@ -422,7 +422,9 @@ def xet_store(hub: FakeHub, new_store: NewStore) -> ModelStore:
     return new_store(entry("x.safetensors", 'repository = "owner/repo"'), environment)
 
 
-async def test_a_file_in_xet_comes_by_the_fast_path(hub: FakeHub, host: FileHost, xet_store: ModelStore) -> None:
+async def test_a_file_in_xet_comes_by_the_fast_path(
+    hub: FakeHub, host: FileHost, xet_store: ModelStore, tmp_path: Path
+) -> None:
     content = hub.xet_content = safetensors(200 * KIBIBYTE)
     hub.add("owner/repo", "x.safetensors", content)
     seen: list[ModelProgress] = []
@@ -434,6 +436,7 @@ async def test_a_file_in_xet_comes_by_the_fast_path(hub: FakeHub, host: FileHost
     assert ("downloading", len(content)) in [(progress.stage, progress.received_bytes) for progress in seen]
     assert seen[-1].stage == "checking"
     assert not [name for name in files_in(path.parent) if name.endswith((".new", ".hub", ".incomplete"))]
+    assert not (tmp_path / "hf").exists()  # in an image, what is written beside the model would stay
 
 
 async def test_where_the_fast_path_fails_plain_http_is_there(

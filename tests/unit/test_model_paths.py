@@ -152,6 +152,30 @@ def test_a_directory_for_downloads_counts_before_its_folders_are_there(
     assert not (volume / "models").exists()
 
 
+class Silent(type(Path())):  # type: ignore[misc]
+    """A path on a volume whose server is gone: who asks for it waits."""
+
+    gone = threading.Event()
+
+    def stat(self, **_: object) -> os.stat_result:  # type: ignore[override]
+        self.gone.wait()
+        raise OSError
+
+
+def test_neither_a_volume_nor_a_directory_that_does_not_answer_is_waited_for(
+    checkout: Path, volume: Path, tmp_path: Path
+) -> None:
+    put(volume / "models" / "vae" / "a.safetensors")
+    silent = [Silent(tmp_path / name) for name in ("one", "two")]
+    try:
+        paths = find_model_paths(checkout, [silent[0], volume], directories=[silent[1]], volume_seconds=0.2)
+    finally:
+        Silent.gone.set()
+    assert list(told(paths, tmp_path / "paths.yaml")) == ["vae"]
+    assert [note.partition(":")[0] for note in paths.notes] == [str(silent[1]), str(silent[0])]
+    assert all("did not answer within 0.2 s; its models are left out" in note for note in paths.notes)
+
+
 def test_further_folders_come_last_and_old_names_of_kinds_are_understood(
     checkout: Path, volume: Path, tmp_path: Path
 ) -> None:

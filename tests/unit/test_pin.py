@@ -49,6 +49,13 @@ def test_a_file_that_cannot_be_changed_safely_stays_as_it_is(path: Path, text: s
     assert [item.name for item in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("commit", ["", "master", "1" * 39, "1" * 41])
+def test_only_a_whole_commit_is_a_pin(path: Path, commit: str) -> None:
+    path.write_text(TEXT.replace("1" * 40, commit))
+    with pytest.raises(ConfigurationError, match="commit: must be"):
+        ComfyUIPin.load(path)
+
+
 @pytest.mark.parametrize("version", ['0.33.0"\nflags = ["--listen', "\\"])
 def test_a_hostile_version_cannot_write_anything_else(path: Path, version: str) -> None:
     with pytest.raises(ConfigurationError):

@@ -90,6 +90,13 @@ def test_named_parameters_are_set_by_their_names() -> None:
         workflow.with_inputs({"cfg": 2})
 
 
+def test_a_named_parameter_may_be_called_seed() -> None:
+    number = {"class_type": "ComfypodNumber", "inputs": {"name": "seed", "value": 0.0}}
+    assert Workflow.parse({"1": number}).with_inputs({"seed": 7}).nodes["1"]["inputs"]["value"] == 7
+    nodes = Workflow.parse({**SEEDS, "1": number}).with_inputs({"seed": 7}).nodes
+    assert (nodes["1"]["inputs"]["value"], nodes["3"]["inputs"]["seed"]) == (7, 7)
+
+
 def test_the_default_template_renders_what_is_asked_for() -> None:
     workflow = load_template(WORKFLOWS, "text_to_image").render({"prompt": "a fox", "seed": 7, "3.cfg": 2.5}, no_draw)
     assert workflow.nodes["6"]["inputs"]["text"] == "a fox"

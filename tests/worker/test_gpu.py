@@ -18,6 +18,7 @@ from benchmarks.boot import LocalRunPod
 from comfypod.comfyui.gpu import GPU, DriverAnswer, check_gpu, comfyui_gpu_flags, parse_version
 from comfypod.errors import GPUUnavailable
 from comfypod.worker.gpu import DriverQuestion
+from comfypod.worker.launch import Launch
 
 BLACKWELL = GPU("NVIDIA GeForce RTX 5090", (12, 0))
 ADA = GPU("NVIDIA GeForce RTX 4090", (8, 9))
@@ -133,6 +134,34 @@ def test_xformers_is_switched_off_where_it_has_no_kernels(capability: tuple[int,
 )
 def test_versions_are_read(text: str, version: tuple[int, int] | None) -> None:
     assert parse_version(text) == version
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, driver_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository whose ComfyUI does nothing, on a machine with the driver above."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(driver_folder))
+    (tmp_path / "ComfyUI").mkdir()
+    (tmp_path / "ComfyUI" / "main.py").write_text("import time; time.sleep(600)")
+    return tmp_path
+
+
+def test_comfyui_is_told_what_the_driver_says_of_its_gpus(checkout: Path) -> None:
+    with Launch(checkout, {"REQUIRE_GPU": "true", "COMFYPOD_CUDA_VERSION": "12.8.1"}) as launch:
+        assert launch.process is not None
+        assert launch.process.exit_code is None
+        assert "--disable-xformers" in launch.process.command
+        assert "--cpu" not in launch.process.command
+
+
+def test_comfyui_is_not_started_with_a_driver_that_is_too_old(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    monkeypatch.setenv("FAKE_CUDA_VERSION", "11080")
+    launch = Launch(checkout, {"REQUIRE_GPU": "true", "COMFYPOD_CUDA_VERSION": "12.8.1"})
+    with pytest.raises(GPUUnavailable, match=r"supports CUDA 11\.8"):
+        launch.start()
+    assert "comfyui_starting" not in caplog.messages
 
 
 @pytest.fixture

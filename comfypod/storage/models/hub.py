@@ -141,7 +141,7 @@ class Hub:
             sys.executable,
             "-P",  # its folder must not be where it imports from
             str(_CHILD),
-            env={**_DEFAULTS, **self._environment, **_SWITCHES},
+            env={**_DEFAULTS, **self._environment, **_SWITCHES, **_work_folder(request)},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,  # its messages may quote signed addresses
@@ -158,6 +158,11 @@ class Hub:
             with contextlib.suppress(ProcessLookupError):
                 child.kill()
             await child.wait()
+
+
+def _work_folder(request: Mapping[str, Any]) -> dict[str, str]:
+    """Where the fast path keeps its logs and whatever else: not in ``~/.cache``, where they would stay in an image."""
+    return {"HF_XET_CACHE": f"{request['folder']}/.cache/xet"} if "folder" in request else {}
 
 
 @dataclass(eq=False)
