@@ -11,7 +11,8 @@ from comfypod.cli.exit_codes import ExitCode, code_of, exit_code_of
 from comfypod.cli.printing import write_error
 from comfypod.errors import ComfyPodError, ConfigurationError
 
-_EMULATORS_LIBRARIES = ("aiohttp", "numpy", "PIL")
+_EXTRAS = {"numpy": "emulator", "aiohttp": "emulator", "PIL": "emulator", "tomlkit": "worker", "packaging": "worker"}
+"""Libraries that a client's machine need not have, and the extra that brings each."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,9 +42,9 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
     except ModuleNotFoundError as error:
-        if error.name not in _EMULATORS_LIBRARIES:
+        if error.name not in _EXTRAS:
             raise
-        missing = f"This command needs {error.name}: pip install 'comfypod[emulator]'."
+        missing = f"This command needs {error.name}: pip install 'comfypod[{_EXTRAS[error.name]}]'."
         sys.exit(_last_word(ConfigurationError([missing])))
 
 

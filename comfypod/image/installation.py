@@ -21,6 +21,7 @@ from comfypod.image.requirements import pack_requirements
 from comfypod.image.resolver import find_uv, resolution_failure
 from comfypod.image.vendoring import Origin, copy_files, place, state_of
 
+TORCH_SET = frozenset({"torch", "torchvision", "torchaudio", "xformers"})
 INSTALL_SECONDS = 1800.0
 
 
@@ -83,7 +84,8 @@ def _kept(layout: Layout, pack: NodePack) -> Path | None:
 def install_requirements(layout: Layout, installed: Sequence[Installed], python: Path | None = None) -> list[str]:
     """Install what packs require, as wheels, within the versions that the image has.
 
-    ``UV_CONSTRAINT`` names the files that bind it; where that is set, ``image/requirements.txt`` binds it, too.
+    ``UV_CONSTRAINT`` names the files that bind it; where that is set, ``image/requirements.txt`` binds it, too. The
+    torch set that is there stays, wherever this runs.
 
     Args:
         layout: for the image's versions, and ComfyUI's own virtual environment.
@@ -105,15 +107,24 @@ def install_requirements(layout: Layout, installed: Sequence[Installed], python:
     bounds = [Path(path) for path in os.environ.get("UV_CONSTRAINT", "").split()]
     bounds += [layout.lock] if bounds and layout.lock.is_file() else []
     builds = [name for item in installed for name in item.pack.build_from_source]
-    options = ["--python", str(python or checkout_python(layout.comfyui) or sys.executable), "--only-binary", ":all:"]
+    target = str(python or checkout_python(layout.comfyui) or sys.executable)
+    options = ["--python", target, "--only-binary", ":all:"]
     options += [part for name in builds for part in ("--no-binary", name)]
     options += [part for path in bounds for part in ("--constraint", str(path.resolve()))]
     with tempfile.TemporaryDirectory(prefix="comfypod-install-") as work:
         Path(work, "packs.in").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        done = _run([str(find_uv()), "pip", "install", "--quiet", "--color", "never", *options, "-r", "packs.in"], work)
+        Path(work, "torch.txt").write_text("\n".join(_torch_set(target, work)) + "\n", encoding="utf-8")
+        options += ["--constraint", "torch.txt", "--requirements", "packs.in"]
+        done = _run([str(find_uv()), "pip", "install", "--quiet", "--color", "never", *options], work)
     if done.returncode:
         raise resolution_failure(done.stderr, required)
     return lines
+
+
+def _torch_set(python: str, work: str) -> list[str]:
+    """What that Python has of the torch set, pinned: another torch may not fit its GPU, or the others of the set."""
+    frozen = _run([str(find_uv()), "pip", "freeze", "--quiet", "--color", "never", "--python", python], work)
+    return [line for line in frozen.stdout.splitlines() if line.partition("==")[0] in TORCH_SET]
 
 
 def _run(command: Sequence[str], folder: str) -> subprocess.CompletedProcess[str]:

@@ -48,7 +48,7 @@ class Ending:
         self._concurrency = concurrency
         self._jobs_held = jobs_held
         self._end_comfyui = end_comfyui
-        self._poll: asyncio.Task[Any] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._stop_taking: Callable[[], object] = lambda: None
         self._end: asyncio.Task[None] | None = None
         self._is_told = False
@@ -70,9 +70,9 @@ class Ending:
         return answer
 
     def concurrency(self, _: int) -> int:
-        """The constant. The SDK calls this in the task that polls for jobs, once its own signal handlers are set."""
-        if self._poll is None:
-            self._poll = asyncio.current_task()
+        """The constant. The SDK calls this in its loop before each poll, once its own signal handlers are set."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
             self._handle_signal()
         return self._concurrency
 
@@ -99,12 +99,12 @@ class Ending:
 
     def _begin(self) -> None:
         """In a signal handler: the rest is left to the event loop."""
-        if self._is_told or self._poll is None or self._poll.get_loop().is_closed():
+        if self._is_told or self._loop is None or self._loop.is_closed():
             return
         self._is_told = True
         signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
         signal.alarm(END_SECONDS)
-        self._poll.get_loop().call_soon_threadsafe(self._end_in_loop)
+        self._loop.call_soon_threadsafe(self._end_in_loop)
 
     def _end_in_loop(self) -> None:
         event("worker_ending", jobs=self._jobs_held())
@@ -122,14 +122,15 @@ class Ending:
             with suppress(TimeoutError):
                 async with asyncio.timeout(JOBS_SECONDS):
                     await self._end_polls()
-            self._cancel_poll()
+            self._end_loop()
 
     async def _end_polls(self) -> None:
-        """Wait for the jobs, then cancel the SDK's poll for more, which ends its loop."""
+        """Wait for the jobs, then end the SDK's loop, in which nothing is left but its polls."""
         while self._jobs_held():  # noqa: ASYNC110 (the SDK's count tells nobody of its changes)
             await asyncio.sleep(LOOK_SECONDS)
-        self._cancel_poll()
+        self._end_loop()
 
-    def _cancel_poll(self) -> None:
-        if self._poll is not None:
-            self._poll.cancel()
+    def _end_loop(self) -> None:
+        """Cancel what runs in it: its polls, each of which may be over already, and what waits for them."""
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()

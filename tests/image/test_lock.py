@@ -274,6 +274,23 @@ def test_what_packs_require_is_installed_within_the_versions_that_the_image_has(
     assert list(refused.value.sources) == ["old-pack"]
 
 
+def test_no_pack_replaces_the_torch_that_is_there(
+    ours: Layout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a developer's own environment, which no constraints bind."""
+    monkeypatch.delenv("UV_CONSTRAINT", raising=False)
+    add(ours, tmp_path, "new-pack", {"requirements.txt": "torch>=2.11\n"})
+    packs = NodePacks.load(ours.nodes_toml)
+    new = install_pack(ours, packs.named("new-pack"), tmp_path / "nodes", force=False)
+    python = make_environment(tmp_path / "venv")
+    [packages] = (tmp_path / "venv").rglob("site-packages")
+    metadata = "Metadata-Version: 2.1\nName: torch\nVersion: 2.10.0+cu128\n"
+    write(packages / "torch-2.10.0+cu128.dist-info" / "METADATA", metadata)
+    with pytest.raises(RequirementsConflict) as refused:
+        install_requirements(ours, [new], python)
+    assert list(refused.value.sources) == ["new-pack"]
+
+
 def make_environment(folder: Path) -> Path:
     """A virtual environment with no packages."""
     venv.create(folder, with_pip=False, symlinks=True)

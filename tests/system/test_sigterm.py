@@ -24,6 +24,7 @@ from comfypod.deadline import Deadline
 from comfypod.emulator.platform.options import PlatformOptions
 from comfypod.emulator.platform.requests import Limits
 from comfypod.errors import JobFailed
+from comfypod.worker.ending import JOBS_SECONDS
 
 ROOT = Path(__file__).parents[2]
 STEP_SECONDS = 30.0
@@ -121,6 +122,13 @@ def worker(platform: LocalRunPod, folder: Path, comfyui: Sequence[str]) -> Itera
         worker.kill()
 
 
+def status_of(process: psutil.Process) -> str:
+    try:
+        return process.status()
+    except psutil.NoSuchProcess:
+        return psutil.STATUS_DEAD
+
+
 def until(job: Job, holds: Callable[[Any], bool]) -> None:
     deadline = Deadline.after(STEP_SECONDS)
     while not holds(job.status()):
@@ -145,6 +153,19 @@ def test_a_job_is_left_to_another_worker_and_comfyui_is_gone(platform: LocalRunP
         job.cancel()
 
 
+def test_a_job_that_heeds_no_interrupt_ends_with_comfyui(platform: LocalRunPod, tmp_path: Path) -> None:
+    with (
+        platform.client() as client,
+        worker(platform, tmp_path, engine(tmp_path, "--fault", "hang:node=ImageInvert")) as it,
+    ):
+        job = client.submit(save_color(9))
+        it.until(lambda told: " strikes" in told)
+        exit_code, seconds, left = it.end()
+        job.cancel()
+    assert (exit_code, left) == (0, []), it.told()
+    assert JOBS_SECONDS < seconds < END_SECONDS / 2
+
+
 def test_an_idle_worker_ends_without_waiting_for_its_polls_and_keeps_no_zombies(
     platform: LocalRunPod, tmp_path: Path
 ) -> None:
@@ -152,7 +173,7 @@ def test_an_idle_worker_ends_without_waiting_for_its_polls_and_keeps_no_zombies(
         it.until(lambda told: "worker_ready" in told)
         if can_unshare():
             deadline = Deadline.after(STEP_SECONDS)
-            while psutil.STATUS_ZOMBIE in {child.status() for child in it.process.children()}:
+            while psutil.STATUS_ZOMBIE in {status_of(child) for child in it.process.children()}:
                 deadline.check("waiting for the orphans to be gone")
                 time.sleep(0.05)
         exit_code, seconds, left = it.end()
