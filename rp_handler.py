@@ -16,14 +16,28 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from comfypod import logs
-from comfypod.errors import ComfyPodError, ConfigurationError, GPUUnavailable
+from comfypod.errors import (
+    ComfyPodError,
+    ComfyUIUnavailable,
+    ConfigurationError,
+    GPUUnavailable,
+    ModelFetchFailed,
+)
 from comfypod.worker.boot import BootTimeline
+from comfypod.worker.last_resort import exit_in_time
 from comfypod.worker.launch import Launch, LaunchSettings
 
 if TYPE_CHECKING:
     from comfypod.worker.main import WorkerApplication
 
 ROOT = Path(__file__).resolve().parent
+CHECKS: Mapping[type[ComfyPodError], str] = {
+    GPUUnavailable: "gpu_works",
+    ConfigurationError: "configuration_is_valid",
+    ModelFetchFailed: "models_are_there",
+    ComfyUIUnavailable: "comfyui_works",
+}
+"""The check that RunPod is told has failed, by why the worker cannot serve."""
 
 
 def main() -> int:
@@ -31,7 +45,7 @@ def main() -> int:
     timeline = BootTimeline.from_environment(os.environ)
     timeline.mark("python")
     # As a container's first process it would not be ended by a signal that it does not handle.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, _end_early)
     logs.configure(LaunchSettings.from_environment(os.environ))
     try:
         with Launch(ROOT, os.environ, timeline) as launch:
@@ -50,6 +64,12 @@ def main() -> int:
         _tell_platform(error)
         return 1
     return 0
+
+
+def _end_early(*_: object) -> None:
+    """At SIGTERM before there can be jobs: unwind, but not for ever. `Ending` takes over then."""
+    exit_in_time()
+    sys.exit(0)
 
 
 def _import_sdk() -> Any:  # noqa: ANN401 (a module without types)
@@ -96,8 +116,9 @@ def _tell_platform(problem: ComfyPodError) -> None:
     def check() -> None:
         raise problem
 
-    names = {GPUUnavailable.code: "gpu_works", ConfigurationError.code: "configuration_is_valid"}
-    check.__name__ = names.get(problem.code, "comfyui_works")
+    # They would come after it; to see whether there is a GPU, nvidia-smi is asked before it, for up to 5 s.
+    os.environ |= {"RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true", "RUNPOD_SKIP_GPU_CHECK": "true"}
+    check.__name__ = next((name for kind, name in CHECKS.items() if isinstance(problem, kind)), "worker_starts")
     _import_sdk().serverless.register_fitness_check(check)
     import asyncio  # noqa: PLC0415
 

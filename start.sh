@@ -14,20 +14,26 @@ for allocator in /usr/lib/*/libtcmalloc_minimal.so.4; do
   fi
 done
 
-# RunPod mounts a volume at /runpod-volume on serverless workers, and at /workspace on pods.
-volume=/runpod-volume
-if [[ ! -e "${volume}" && -d /workspace ]]; then
-  ln -s /workspace "${volume}" || echo "start.sh: ${volume} cannot lead to /workspace" >&2
-fi
-
-# What node packs download goes to the volume, so that the next worker finds it. A cache with something in it is the
-# image's, and stays.
-cache="${HOME:-/root}/.cache"
-if [[ -d "${volume}" && -w "${volume}" && ! -L "${cache}" ]]; then
-  if ! { { [[ ! -e "${cache}" ]] || rmdir "${cache}" 2>/dev/null; } \
-    && mkdir -p "${volume}/.cache" && ln -s "${volume}/.cache" "${cache}"; }; then
-    echo "start.sh: ${cache} stays where it is, and does not lead to ${volume}/.cache" >&2
+# RunPod mounts a volume at /runpod-volume on serverless workers, and at /workspace on pods. What node packs download goes
+# to the volume, so that the next worker finds it. A cache with something in it is the image's, and stays.
+link_volume() {
+  local volume=/runpod-volume cache="${HOME:-/root}/.cache"
+  if [[ ! -e "${volume}" && -d /workspace ]]; then
+    ln -s /workspace "${volume}" || echo "start.sh: ${volume} cannot lead to /workspace" >&2
   fi
+  if [[ -d "${volume}" && -w "${volume}" && ! -L "${cache}" ]]; then
+    if ! { { [[ ! -e "${cache}" ]] || rmdir "${cache}" 2>/dev/null; } \
+      && mkdir -p "${volume}/.cache" && ln -s "${volume}/.cache" "${cache}"; }; then
+      echo "start.sh: ${cache} stays where it is, and does not lead to ${volume}/.cache" >&2
+    fi
+  fi
+}
+
+# A volume whose server is gone never answers: it is asked by a process that is not waited for without end.
+if read -r -t 5 < <(link_volume && echo linked); then
+  wait "$!"
+else
+  echo "start.sh: the volume does not answer; what would lead there may not" >&2
 fi
 
 case "${COMFYPOD_MODE:-serverless}" in

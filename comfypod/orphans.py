@@ -27,7 +27,8 @@ def _reap_forever() -> None:
     reaper = OrphanReaper()
     while True:
         time.sleep(LOOK_SECONDS)
-        reaper.look()
+        with suppress(OSError):  # too many open files: the next look may see them
+            reaper.look()
 
 
 class OrphanReaper:

@@ -29,6 +29,7 @@ from comfypod.pod.sign_in import SignIn
 from comfypod.pod.surroundings import comfyui_address, outside_host, state_file, take_key
 from comfypod.pod.worker_output import WorkerOutput
 from comfypod.settings import Settings
+from comfypod.worker.boot import STARTED_VARIABLE
 
 ENDPOINT_ID = "local"
 MOST_FAILURES = 3
@@ -60,7 +61,8 @@ def serve_pod(command: PodCommand) -> None:
         ConfigurationError: an option, a setting or the key makes no sense, or it cannot listen.
     """
     logs.configure(Settings.from_environment(os.environ))
-    # Before anything is started, which would inherit it.
+    # Before anything is started, which would inherit them.
+    os.environ.pop(STARTED_VARIABLE, None)  # each worker has a start of its own
     key = take_key(os.environ, command.host, has_page=command.comfyui_page) or DEFAULT_KEY
     output = WorkerOutput()
     try:

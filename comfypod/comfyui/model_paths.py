@@ -23,6 +23,7 @@ VOLUMES = (Path("/runpod-volume"), Path("/workspace"))
 """Where RunPod mounts a network volume: on workers, and on pods (docs.runpod.io, storage/network-volumes)."""
 VOLUME_SECONDS = 5.0
 COUNT_SECONDS = 2.0
+NOT_THERE = -1
 COUNT_LIMIT = 1000
 ENTRIES_LIMIT = 10_000
 
@@ -80,11 +81,14 @@ class ModelPaths:
         path.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
     def table(self) -> list[str]:
-        """Lines to print: kind, number of files, folder. ComfyUI's own folders only where they have files."""
+        """Lines to print: kind, number of files, folder. ComfyUI's own folders only where they have files.
+
+        Those of MODELS_DIRECTORY that nothing was fetched into yet are left out.
+        """
         counts: dict[Path, int] = {}
         with suppress(OSError):  # what could not be counted in time, or not at all, is shown so
             within_seconds(COUNT_SECONDS, lambda: counts.update(map(_counted, self.folders)))
-        shown = [folder for folder in self.folders if counts.get(folder.path) or not folder.is_own]
+        shown = [folder for folder in self.folders if _is_shown(folder, counts.get(folder.path))]
         shown.sort(key=lambda folder: folder.kind)
         width = max((len(folder.kind) for folder in shown), default=0)
         return [
@@ -213,8 +217,12 @@ def _identity(path: Path) -> object:
     return status.st_dev, status.st_ino
 
 
+def _is_shown(folder: ModelFolder, count: int | None) -> bool:
+    return (count or 0) > 0 if folder.is_own else count != NOT_THERE
+
+
 def _counted(folder: ModelFolder) -> tuple[Path, int]:
-    return folder.path, _count(folder.path)
+    return folder.path, _count(folder.path) if folder.path.is_dir() else NOT_THERE
 
 
 def _count(folder: Path) -> int:

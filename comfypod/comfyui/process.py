@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from comfypod.child import Child
+from comfypod.comfyui.command_line import named_port
 from comfypod.comfyui.diagnosis import explain_exit, failed_import, plain, tells_dead_thread
 from comfypod.errors import ComfyUIUnavailable, ConfigurationError
 from comfypod.logs import event
@@ -163,19 +164,15 @@ def _is_taken(url: str) -> bool:
 
 def _with_port(command: Sequence[str], chosen: int | None) -> tuple[list[str], int]:
     """The command with an address of its own, and its port: the one that it names, else the one chosen, else any."""
-    arguments = list(command)
-    for index, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        if name == "--port":
-            text = value or (arguments[index + 1] if index + 1 < len(arguments) else "")
-            if not text.isdecimal():
-                raise ConfigurationError([f"COMFYUI_COMMAND: --port {text!r} is not a port."])
-            return arguments, int(text)
-    port = _free_port() if chosen is None else chosen
-    return [*arguments, "--listen", "127.0.0.1", "--port", str(port)], port
+    named = named_port(command)
+    if named is not None:
+        return list(command), named
+    port = free_port() if chosen is None else chosen
+    return [*command, "--listen", "127.0.0.1", "--port", str(port)], port
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of 127.0.0.1 at which nobody listens now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -156,8 +156,6 @@ class Supervisor:
         return death
 
     def _let_be_used(self, process: ComfyUIProcess, seconds: float) -> None:
-        if self._ready is process:
-            return
         self._on_phase("self_test")
         event("comfyui_ready", url=process.url, seconds=round(seconds, 2))
         self._failed_starts = 0

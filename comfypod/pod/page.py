@@ -63,7 +63,11 @@ class ComfyUIPage:
         application.router.add_route("*", "/{path:.*}", self._answer)
         # A browser that goes away ends what it asked for, so that nothing is read for nobody.
         runner = self._runner = web.AppRunner(
-            application, handler_cancellation=True, access_log=None, shutdown_timeout=STOP_SECONDS
+            application,
+            access_log=None,
+            auto_decompress=False,  # what is sent stays as it is; ComfyUI unpacks it
+            handler_cancellation=True,
+            shutdown_timeout=STOP_SECONDS,
         )
         # No limit for the whole of an answer: files may be large, and ComfyUI is silent while it works.
         patience = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENCE_SECONDS)

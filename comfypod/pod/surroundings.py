@@ -5,12 +5,12 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import shlex
-import socket
 from collections.abc import Mapping, MutableMapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 
+from comfypod.comfyui.command_line import named_port, split_command
+from comfypod.comfyui.model_paths import VOLUMES
+from comfypod.comfyui.process import free_port
 from comfypod.errors import ConfigurationError
 
 KEY_VARIABLE = "COMFYPOD_API_KEY"
@@ -18,8 +18,6 @@ POD_VARIABLE = "RUNPOD_POD_ID"
 PORT_VARIABLE = "COMFYUI_PORT"
 SHORTEST_KEY = 16
 NO_STATE = "none"
-VOLUMES = (Path("/runpod-volume"), Path("/workspace"))
-"""Where volumes are mounted: those of serverless workers, and by default those of pods."""
 _KEY_ADVICE = f"set {KEY_VARIABLE} to at least {SHORTEST_KEY} characters, for example what openssl rand -hex 16 prints"
 _POD_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
@@ -86,32 +84,12 @@ def comfyui_address(environment: Mapping[str, str]) -> tuple[str, dict[str, str]
     """Where the worker's ComfyUI will answer, also after a restart, and what the worker must be told for that.
 
     Raises:
-        ConfigurationError: COMFYUI_COMMAND cannot be read as in a shell.
+        ConfigurationError: COMFYUI_COMMAND cannot be read as in a shell, or names a port that is none.
     """
     if url := environment.get("COMFYUI_URL", "").strip():
         return url, {}
-    port = _port_of_command(environment.get("COMFYUI_COMMAND", ""))
-    if port is not None:
-        return f"http://127.0.0.1:{port}", {}
-    port = environment.get(PORT_VARIABLE, "").strip() or str(_free_port())
+    named = named_port(split_command(environment.get("COMFYUI_COMMAND", "")))
+    if named is not None:
+        return f"http://127.0.0.1:{named}", {}
+    port = environment.get(PORT_VARIABLE, "").strip() or str(free_port())
     return f"http://127.0.0.1:{port}", {PORT_VARIABLE: port}
-
-
-def _port_of_command(command: str) -> str | None:
-    """The port that a command names; None: the worker adds one."""
-    try:
-        arguments = shlex.split(command)
-    except ValueError as error:
-        raise ConfigurationError([f"COMFYUI_COMMAND cannot be read as in a shell: {error}."]) from error
-    for name, following in pairwise([*arguments, ""]):
-        if name == "--port":
-            return following
-        if name.startswith("--port="):
-            return name.removeprefix("--port=")
-    return None
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -6,13 +6,13 @@ Only the standard library: it is put together before anything else is imported.
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from comfypod.comfyui.checkout import checkout_python
+from comfypod.comfyui.command_line import split_command
 from comfypod.comfyui.model_paths import ModelPaths, find_model_paths, within_seconds
 from comfypod.comfyui.pin import PIN_FILE, ComfyUIPin
 from comfypod.errors import ConfigurationError
@@ -46,10 +46,11 @@ def comfyui_command(root: Path, folder: Path, given: str | None, models_director
         models_directory: MODELS_DIRECTORY.
 
     Raises:
-        ConfigurationError: a file that says how ComfyUI is started is not valid.
+        ConfigurationError: COMFYUI_COMMAND, or a file that says how ComfyUI is started, is not valid.
+        OSError: ``folder`` cannot be written to.
     """
     if given:
-        return ComfyUICommand(shlex.split(given))
+        return ComfyUICommand(split_command(given))
     if (root / "ComfyUI" / "main.py").is_file():
         return _checkout(root, folder, models_directory)
     event(
@@ -99,12 +100,7 @@ def _model_paths(root: Path, folder: Path, models_directory: str | None) -> Mode
 
 def _cached_models(models_toml: Path) -> CachedModels:
     """The platform's cached models; none where its cache cannot be read in time, so that they are fetched instead."""
-    if not models_toml.is_file():
-        return CachedModels()
     try:
-        found = within_seconds(CACHE_SECONDS, lambda: find_cached_models(models_toml))
+        return within_seconds(CACHE_SECONDS, lambda: find_cached_models(models_toml))
     except (OSError, ConfigurationError) as error:  # what is wrong with models.toml is told by who fetches from it
         return CachedModels(notes=(f"The platform's cached models are not used: {error}.",))
-    if found is None:
-        return CachedModels(notes=(f"The platform's cache of models did not answer within {CACHE_SECONDS:g} s.",))
-    return found

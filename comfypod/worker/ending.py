@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,11 +17,10 @@ from typing import Any
 
 from comfypod.logs import event
 from comfypod.worker.handler import Handler
+from comfypod.worker.last_resort import exit_in_time
 
 JOBS_SECONDS = 2.0
 """How long cancelled jobs may take to leave ComfyUI, and results to be sent; and after ComfyUI's end once more."""
-END_SECONDS = 8
-"""After so long the process ends, whatever still hangs. How long the platform waits is not documented."""
 LOOK_SECONDS = 0.02
 
 
@@ -102,8 +100,7 @@ class Ending:
         if self._is_told or self._loop is None or self._loop.is_closed():
             return
         self._is_told = True
-        signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-        signal.alarm(END_SECONDS)
+        exit_in_time()
         self._loop.call_soon_threadsafe(self._end_in_loop)
 
     def _end_in_loop(self) -> None:

@@ -14,11 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from comfypod.comfyui.command_line import parse_port
 from comfypod.comfyui.gpu import Version, parse_version
 from comfypod.comfyui.model_paths import ModelPaths
 from comfypod.comfyui.process import ComfyUIProcess
+from comfypod.errors import ConfigurationError
 from comfypod.worker.boot import BootTimeline
-from comfypod.worker.comfyui_command import comfyui_command
+from comfypod.worker.comfyui_command import ComfyUICommand, comfyui_command
 from comfypod.worker.gpu import DriverQuestion, flags_for_gpu
 
 _TRUE = frozenset({"1", "t", "true", "y", "yes", "on"})
@@ -50,11 +52,11 @@ class LaunchSettings:
         def value(name: str) -> str:
             return environment.get(name, "").strip()
 
-        level, port = value("LOG_LEVEL"), value("COMFYUI_PORT")
+        level = value("LOG_LEVEL")
         return cls(
             comfyui_url=value("COMFYUI_URL") or None,
             comfyui_command=value("COMFYUI_COMMAND") or None,
-            comfyui_port=int(port) if port.isdecimal() else None,
+            comfyui_port=parse_port(value("COMFYUI_PORT")),
             require_gpu=value("REQUIRE_GPU").lower() in _TRUE,
             needed_cuda=parse_version(value("COMFYPOD_CUDA_VERSION")),
             models_directory=value("MODELS_DIRECTORY") or None,
@@ -95,7 +97,8 @@ class Launch:
 
         Raises:
             GPUUnavailable: REQUIRE_GPU is set, and there is none that ComfyUI could use.
-            ConfigurationError: the command cannot be started, or a file that says how ComfyUI is started is not valid.
+            ConfigurationError: the command cannot be started, a file that says how ComfyUI is started is not valid, or
+                there is no room for the worker's own files.
             ComfyUIUnavailable: its port is taken.
         """
         if self.process is not None or self._settings.comfyui_url is not None:
@@ -119,8 +122,7 @@ class Launch:
         question = DriverQuestion.if_useful(required=required)
         if question is not None:  # it is answered while the rest is found out
             self._resources.callback(question.close)
-        folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="comfypod-")))
-        command = comfyui_command(self._root, folder, settings.comfyui_command, settings.models_directory)
+        command = self._make_command()
         gpu_flags = flags_for_gpu(question, settings.needed_cuda, required=required)
         self._command = [*command.arguments, *(gpu_flags if command.takes_flags else [])]
         self.model_paths = command.model_paths
@@ -128,3 +130,13 @@ class Launch:
         self._resources.callback(self.process.stop)
         self.process.start()
         self.timeline.mark("comfyui_started")
+
+    def _make_command(self) -> ComfyUICommand:
+        """The command, and the worker's own folder, which it leads to."""
+        settings = self._settings
+        try:
+            folder = Path(self._resources.enter_context(tempfile.TemporaryDirectory(prefix="comfypod-")))
+            return comfyui_command(self._root, folder, settings.comfyui_command, settings.models_directory)
+        except OSError as error:
+            problem = f"What ComfyUI is started with cannot be written ({error}); free space, or set TMPDIR"
+            raise ConfigurationError([f"{problem} to a folder that can be written to."]) from error

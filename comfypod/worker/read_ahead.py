@@ -28,18 +28,19 @@ _RECLAIMABLE = re.compile(r"^(?:total_)?inactive_file (\d+)$", re.MULTILINE)
 """The part of the use that is page cache nobody needs now (``memory.stat``; ``total_``: with the groups below)."""
 
 
-def named_files(workflow: Mapping[str, Any], folders: Mapping[str, Sequence[Path]]) -> list[Path]:
+def named_files(workflow: Mapping[str, Any], folders: Mapping[str, Sequence[Path]]) -> Iterator[Path]:
     """The model files that a workflow's inputs name, in the order of its nodes; ``folders`` are those of each kind.
 
     Which kind an input is of only ComfyUI knows: every text is tried in every folder. The first of a kind counts, as in
     ComfyUI (``folder_paths.get_full_path``).
     """
-    found: dict[Path, None] = {}
+    found: set[Path] = set()
     for name in dict.fromkeys(_texts(workflow)):
         for paths in folders.values():
-            if folder := next((path for path in paths if _has_file(path, name)), None):
-                found[folder / name] = None
-    return list(found)
+            folder = next((path for path in paths if _has_file(path, name)), None)
+            if folder is not None and folder / name not in found:
+                found.add(folder / name)
+                yield folder / name
 
 
 def _texts(workflow: Mapping[str, Any]) -> Iterator[str]:
@@ -58,12 +59,12 @@ def _has_file(folder: Path, name: str) -> bool:
 class ReadAhead:
     """Reads files in a thread of its own, for as long as the body of the context manager runs, or until they are read.
 
-    It reads no more than ``most_bytes`` (None: `MEMORY_SHARE` of the memory that is available), and says in the log
-    what it did.
+    In that thread ``files`` is gone through as well: to look for a file on a volume may take for ever. No more is read
+    than ``most_bytes`` (None: `MEMORY_SHARE` of the memory that is available). The log says what was.
     """
 
     def __init__(self, files: Iterable[Path], most_bytes: int | None = None) -> None:
-        self._files = list(files)
+        self._files = files
         self._most_bytes = most_bytes
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._read, name="read ahead", daemon=True)
@@ -71,8 +72,7 @@ class ReadAhead:
 
     def __enter__(self) -> Self:
         """Begin to read; returns at once."""
-        if self._files:
-            self._thread.start()
+        self._thread.start()
         return self
 
     def __exit__(
@@ -80,36 +80,40 @@ class ReadAhead:
     ) -> None:
         """Stop; a read that hangs on a dead volume is left behind."""
         self._stopping.set()
-        if self._thread.ident is not None:
-            self._thread.join(STOP_SECONDS)
+        self._thread.join(STOP_SECONDS)
 
     def wait(self, timeout_seconds: float) -> bool:
         """Whether all has been read by then."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_seconds)
+        self._thread.join(timeout_seconds)
         return not self._thread.is_alive()
 
     def _read(self) -> None:
         begun = time.monotonic()
         most = int(_available_bytes() * MEMORY_SHARE) if self._most_bytes is None else self._most_bytes
+        names, is_whole = [], True
         for file in self._files:
+            names.append(file.name)
             try:
-                self._read_file(file, most)
+                is_whole &= self._read_file(file, most)
             except OSError as error:
+                is_whole = False
                 event("read_ahead_failed", logging.WARNING, file=file, cause=error)
-        seconds = time.monotonic() - begun
-        is_whole = not self._stopping.is_set() and self.read_bytes < most
-        files = [file.name for file in self._files]
-        event("read_ahead", files=files, bytes=self.read_bytes, seconds=round(seconds, 2), is_whole=is_whole)
+        if names:
+            seconds = round(time.monotonic() - begun, 2)
+            event("read_ahead", files=names, bytes=self.read_bytes, seconds=seconds, is_whole=is_whole)
 
-    def _read_file(self, file: Path, most: int) -> None:
-        """Read it piece by piece, so that the page cache has it, and throw the pieces away."""
-        piece = bytearray(min(CHUNK_BYTES, most))
+    def _read_file(self, file: Path, most: int) -> bool:
+        """Read it piece by piece, so that the page cache has it, and throw the pieces away; whether to its end."""
+        piece = memoryview(bytearray(CHUNK_BYTES))
         with file.open("rb", buffering=0) as source:
             if hasattr(os, "posix_fadvise"):  # Linux: reads further ahead than it does by itself
                 os.posix_fadvise(source.fileno(), 0, 0, os.POSIX_FADV_SEQUENTIAL)
-            while self.read_bytes < most and not self._stopping.is_set() and (size := source.readinto(piece)):
+            while self.read_bytes < most and not self._stopping.is_set():
+                size = source.readinto(piece[: most - self.read_bytes])
+                if not size:
+                    return True
                 self.read_bytes += size
+            return source.tell() == os.fstat(source.fileno()).st_size
 
 
 def _available_bytes() -> int:

@@ -80,7 +80,7 @@ class RunningPod:
 @pytest.fixture(scope="module")
 def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPod]:
     folder = tmp_path_factory.mktemp("pod")
-    pod = RunningPod(folder, "--comfyui-page", "--page-port", "0")
+    pod = RunningPod(folder, "--comfyui-page", "--page-port", "0", COMFYPOD_STARTED=str(time.time() - 50))
     yield pod
     pod.process.send_signal(signal.SIGTERM)
     pod.process.wait(SECONDS)
@@ -109,6 +109,8 @@ def test_a_job_through_the_api_with_the_key(pod: RunningPod, base_url: str) -> N
     with Client("local", "another-key-of-length", base_url) as client, pytest.raises(AuthenticationFailed):
         client.health()
     assert "not RunPod's" in pod.logged("RunPod's API as comfypod itself implements it")
+    python_seconds = pod.logged("worker_ready").partition(" python=")[2].split()[0]
+    assert float(python_seconds) < 20, "since the worker's start, not since the pod's"
 
 
 def test_nobody_but_the_pod_itself_has_the_key(pod: RunningPod, base_url: str) -> None:

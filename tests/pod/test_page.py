@@ -220,6 +220,13 @@ async def test_uploads_are_passed_on_as_they_come(browser: Browser, comfyui: Sta
     assert comfyui.bodies == [b"firstsecond"]
 
 
+async def test_what_is_sent_compressed_arrives_as_it_was(browser: Browser, comfyui: StandIn) -> None:
+    headers = {**browser.sign_in, "Content-Encoding": "gzip"}
+    async with browser.session.post(f"{browser.address}/upload", data=COMPRESSED, headers=headers) as response:
+        assert response.status == 207
+    assert comfyui.bodies == [b"a workflow"], "unpacked once, by ComfyUI"
+
+
 async def test_what_nobody_waits_for_any_more_is_given_up(browser: Browser, comfyui: StandIn) -> None:
     async with browser.get("/parts") as response:
         await response.content.readany()

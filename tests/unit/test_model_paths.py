@@ -150,6 +150,9 @@ def test_a_directory_for_downloads_counts_before_its_folders_are_there(
     paths = find_model_paths(checkout, [volume], directories=[volume / "models"])
     assert told(paths, tmp_path / "paths.yaml")["vae"] == [str(volume / "models" / "vae")]
     assert not (volume / "models").exists()
+    assert paths.table() == list(paths.notes)
+    put(volume / "models" / "vae" / "a.safetensors")
+    assert paths.table()[0].split()[:2] == ["vae", "1"]
 
 
 class Silent(type(Path())):  # type: ignore[misc]

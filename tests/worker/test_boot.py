@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from supervised import engine_command, engine_only
 from worker_jobs import ROOT, job, save_color
 
 from benchmarks.boot import LocalRunPod
+from comfypod.errors import ConfigurationError
 from comfypod.settings import Settings
 from comfypod.worker.boot import STARTED_VARIABLE, BootTimeline
 from comfypod.worker.launch import Launch, LaunchSettings
@@ -42,6 +44,7 @@ def test_nothing_slow_is_imported_before_comfyui_is_started() -> None:
         {"REQUIRE_GPU": "true", "COMFYUI_PORT": " 8188 ", "LOG_LEVEL": "DEBUG", "LOG_FORMAT": "json"},
         {"REQUIRE_GPU": "Yes", "COMFYUI_URL": "http://127.0.0.1:9", "MODELS_DIRECTORY": "/models"},
         {"REQUIRE_GPU": "ON", "COMFYUI_COMMAND": " a b ", "COMFYUI_URL": " ", "COMFYPOD_CUDA_VERSION": "12.8.1"},
+        {"COMFYUI_PORT": "65535", "COMFYUI_COMMAND": "a --port=1"},
         *({"REQUIRE_GPU": word} for word in ("1", "t", "Y", "0", "false", "off", "n", "No", "")),
     ],
 )
@@ -51,6 +54,29 @@ def test_what_is_read_before_the_settings_says_the_same(given: dict[str, str]) -
         assert getattr(early, name) == getattr(settings, name), name
     assert (early.log_format == "json") == (settings.log_format == "json")
     assert early.needed_cuda == ((12, 8) if settings.comfypod_cuda_version else None)
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "-1", "8188.5", "9" * 5000, "\u0663"])
+def test_a_port_that_is_none_is_left_to_the_settings_to_refuse(port: str) -> None:
+    assert LaunchSettings.from_environment({"COMFYUI_PORT": port}).comfyui_port is None
+
+
+def test_a_disk_without_room_is_told_as_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(ConfigurationError, match=r"No such file.*TMPDIR"):
+        Launch(tmp_path, {}).start()
+
+
+def test_a_worker_that_is_told_to_end_ends_whatever_hangs() -> None:
+    script = """if True:
+        import concurrent.futures, sys, time
+        from comfypod.worker.last_resort import exit_in_time
+        concurrent.futures.ThreadPoolExecutor().submit(time.sleep, 600)
+        exit_in_time(1)
+        sys.exit(3)
+    """
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=10, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_time_line_begins_with_the_start_script() -> None:
@@ -95,10 +121,10 @@ def platform() -> Iterator[LocalRunPod]:
     platform.stop()
 
 
-def handler_process(platform: LocalRunPod, **environment: str) -> subprocess.CompletedProcess[str]:
+def handler_process(platform: LocalRunPod, root: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     worker = {**os.environ, **platform.emulator.worker_environment("worker"), **environment}
     return subprocess.run(
-        [sys.executable, ROOT / "rp_handler.py"], env=worker, capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, root / "rp_handler.py"], env=worker, capture_output=True, text=True, timeout=30, check=False
     )
 
 
@@ -108,6 +134,7 @@ def handler_process(platform: LocalRunPod, **environment: str) -> subprocess.Com
         ({"JOB_TIMEOUT_SECONDS": "soon"}, "JOB_TIMEOUT_SECONDS"),
         ({"COMFYUI_COMMAND": "/no/such/program"}, "cannot be started"),
         ({"COMFYUI_COMMAND": "true --port high"}, "is not a port"),
+        ({"COMFYUI_COMMAND": "python 'main.py"}, "COMFYUI_COMMAND cannot be read as in a shell"),
     ],
 )
 def test_a_wrong_setting_ends_the_worker_and_is_told_to_the_platform(
@@ -123,6 +150,20 @@ def test_a_wrong_setting_ends_the_worker_and_is_told_to_the_platform(
     if "comfyui_starting" in done.stderr and "JOB_TIMEOUT_SECONDS" in given:
         assert "comfyui_stopped" in done.stderr
     assert list(tmp_path.iterdir()) == []  # its folders are gone
+
+
+@engine_only
+def test_a_model_that_cannot_be_had_is_told_to_the_platform_as_that(
+    platform: LocalRunPod, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copy(ROOT / "rp_handler.py", tmp_path)
+    model = 'name = "a.safetensors"\nfolder = "loras"\nurl = "https://10.0.0.1/a"\nwhen = "boot"\n'
+    (tmp_path / "models.toml").write_text(f"[[model]]\n{model}")
+    environment = {"PYTHONPATH": str(ROOT), "COMFYUI_COMMAND": " ".join(engine_command(tmp_path))}
+    done = handler_process(platform, tmp_path, **environment)
+    assert (done.returncode, "a.safetensors" in done.stderr) == (1, True), done.stderr
+    (told,) = [record.fields for record in caplog.records if record.getMessage() == "worker_unhealthy"]  # type: ignore[attr-defined]
+    assert told["check"] == "models_are_there"
 
 
 @pytest.fixture
@@ -187,6 +228,29 @@ def test_start_without_a_volume_changes_nothing(image: Path) -> None:
     assert start(image).returncode == 0
     assert not (image / "runpod-volume").exists()
     assert not (image / "home" / ".cache").exists()
+
+
+def test_start_does_not_wait_for_a_volume_that_never_answers(image: Path) -> None:
+    script = image / "app" / "start.sh"
+    script.write_text(script.read_text().replace("read -r -t 5", "read -r -t 0.2"))
+    (image / "runpod-volume").mkdir()
+    hanging = image / "bin" / "mkdir"
+    hanging.write_text("#!/bin/sh\nexec sleep 20 >/dev/null 2>&1\n")
+    hanging.chmod(0o755)
+    begun = time.monotonic()
+    with (image / "log").open("w+") as log:  # no pipe, which the process that hangs would hold open
+        done = subprocess.run(
+            [script],
+            env={"PATH": f"{image}/bin:/usr/bin:/bin", "HOME": str(image)},
+            stdout=log,
+            stderr=log,
+            check=False,
+        )
+    assert done.returncode == 0
+    assert time.monotonic() - begun < 10
+    said = (image / "log").read_text()
+    assert "the volume does not answer" in said
+    assert "-u rp_handler.py" in said
 
 
 def test_start_preloads_the_allocator_that_is_there(image: Path) -> None:

@@ -175,12 +175,15 @@ def platform() -> Iterator[LocalRunPod]:
 def test_a_worker_without_a_gpu_tells_the_platform_and_ends_before_anything_is_started(
     platform: LocalRunPod, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    proof = tmp_path / "started"
+    proof, asked = tmp_path / "started", tmp_path / "asked"
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\ntouch {asked}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
     environment = {
         **os.environ,
         **platform.emulator.worker_environment("no-gpu"),
         "REQUIRE_GPU": "true",
         "COMFYUI_COMMAND": f"touch {proof}",
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
     }
     before = set(psutil.Process().children(recursive=True))
     begun = time.monotonic()
@@ -200,4 +203,5 @@ def test_a_worker_without_a_gpu_tells_the_platform_and_ends_before_anything_is_s
     assert told["check"] == "gpu_works"
     assert "There is no usable GPU here" in told["reason"]
     assert not proof.exists()
+    assert not asked.exists(), "on a broken host it may hang, and the reason would come late"
     assert set(psutil.Process().children(recursive=True)) == before

@@ -8,16 +8,20 @@ import shlex
 import shutil
 import socket
 import sys
+import threading
 import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from worker_jobs import ROOT, job, save_color
 
 from comfypod.comfyui.client import Patience
 from comfypod.comfyui.process import ComfyUIProcess
 from comfypod.comfyui.selftest import run_self_test
+from comfypod.comfyui.server import RemoteServer
 from comfypod.errors import ComfyUIUnavailable, ConfigurationError
 from comfypod.settings import Settings
 from comfypod.worker.comfyui_command import comfyui_command
@@ -80,10 +84,10 @@ def test_a_command_keeps_its_own_port(server: Path, tmp_path: Path, form: str) -
     process.stop()
 
 
-@pytest.mark.parametrize("arguments", [["--port"], ["--port", "high"], ["--port=x"]])
-def test_a_port_that_is_none_is_refused(arguments: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["--port", "--port high", "--port=x", "--port=", "--port=0", "--port 65536"])
+def test_a_port_that_is_none_is_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="is not a port"):
-        ComfyUIProcess(["python", *arguments], tmp_path)
+        ComfyUIProcess(["python", *text.split()], tmp_path)
 
 
 def test_a_program_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -193,6 +197,36 @@ def test_a_server_that_only_answers_is_not_ready(server: Path, tmp_path: Path) -
         run_self_test(process, 10, Patience(reconnect_seconds=0.2))
     process.stop()
     assert caught.value.phase == "self_test"
+
+
+GARBAGE = ("no JSON {id}", '["{id}"]', '{"type": "{id}", "data": null}', '{"id": "{id}", "data": ["{id}"]}')
+
+
+async def test_what_node_packs_send_to_everybody_does_not_fail_the_self_test() -> None:
+    application, sockets, passed = web.Application(), [], threading.Event()
+
+    async def socket(request: web.Request) -> web.WebSocketResponse:
+        sockets.append(websocket := web.WebSocketResponse())
+        await websocket.prepare(request)
+        async for _ in websocket:
+            pass
+        return websocket
+
+    async def prompt(request: web.Request) -> web.Response:
+        prompt_id = (await request.json())["prompt_id"]
+        for text in GARBAGE:
+            await sockets[0].send_str(text.replace("{id}", prompt_id))
+        for kind in ("executed", "execution_success"):
+            await sockets[0].send_json({"type": kind, "data": {"prompt_id": prompt_id}})
+        return web.json_response({"prompt_id": prompt_id, "number": 1, "node_errors": {}})
+
+    async def forget(_: web.Request) -> web.Response:
+        return web.Response()
+
+    application.add_routes([web.get("/ws", socket), web.post("/prompt", prompt), web.post("/history", forget)])
+    async with TestServer(application) as server:
+        await asyncio.to_thread(run_self_test, RemoteServer(str(server.make_url("/"))), 10, on_passed=passed.set)
+    assert passed.is_set()
 
 
 def test_a_port_that_is_taken_is_told_and_its_owner_not_taken_for_ours(server: Path, tmp_path: Path) -> None:
