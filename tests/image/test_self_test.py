@@ -56,7 +56,7 @@ def test_a_set_that_loads_passes(libraries: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "source", "sentence"),
     [
-        # What a resolver left alone picks: dependencies.md, "Torch in the image".
+        # What a resolver left alone picks: docs/explanation/dependencies.md.
         ("torchaudio/__init__.py", "raise RuntimeError('CUDA 13.2 vs 13.0')", "torchaudio: it does not load (CUDA 13"),
         ("torchvision/ops.py", "raise OSError('libcudart.so.13')", "torchvision: it does not load (libcudart.so.13)"),
         ("xformers/__init__.py", "_has_cpp_library = False", "xformers: it does not load (its compiled code"),
