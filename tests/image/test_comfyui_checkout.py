@@ -383,10 +383,8 @@ def test_paths_are_shown_for_this_machine(root: Path, run: Run, monkeypatch: pyt
     file.touch()
     monkeypatch.setenv("MODELS_DIRECTORY", str(root / "models"))
     done = run("paths", "--volume", str(root / "volume"))
-    assert [line.split() for line in done.stdout.splitlines()] == [
-        ["vae", "0", str(root / "models" / "vae")],
-        ["vae", "1", str(file.parent)],
-    ]
+    # MODELS_DIRECTORY's own folder is not there before something is fetched into it.
+    assert [line.split() for line in done.stdout.splitlines()] == [["vae", "1", str(file.parent)]]
     document = json.loads(run("paths", "--volume", str(root / "volume"), "--json").stdout)
     assert [folder["is_own"] for folder in document["folders"]] == [True, False, False]
     (root / "ComfyUI" / "folder_paths.py").unlink()
