@@ -65,9 +65,12 @@ def _leads_out(link: Path, folder: Path) -> bool:
     if link.readlink().is_absolute():
         return True
     try:
-        return not link.resolve().is_relative_to(folder.resolve())
-    except (OSError, RuntimeError):  # a circle of links; RuntimeError before Python 3.13
+        link.stat()
+    except FileNotFoundError:  # it leads nowhere, which may be within the pack
+        pass
+    except OSError:  # a circle of links
         return True
+    return not link.resolve().is_relative_to(folder.resolve())
 
 
 def tree_digest(folder: Path) -> str:

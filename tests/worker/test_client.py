@@ -80,7 +80,7 @@ async def server(thread: DeadThread) -> AsyncIterator[RemoteServer]:
 
 
 async def run(server: RemoteServer, timeout_seconds: float) -> None:
-    patience = Patience(silence_seconds=0.1, stall_seconds=0.5)
+    patience = Patience(silence_seconds=0.1, stall_seconds=1)
     async with ComfyUI.at(server, patience) as comfyui:
         await comfyui.run(Workflow(save_color(1)), Deadline.after(timeout_seconds), lambda _: None)
 
@@ -91,7 +91,7 @@ async def test_a_prompt_that_nobody_takes_is_a_stall_and_the_server_no_good(
     begun = time.monotonic()
     with pytest.raises(PromptStalled) as caught:
         await run(server, 10)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 3
     assert caught.value.node_id is None
     assert thread.pending == []
     assert server.refresh_reason is not None  # else the next job would wait as long
@@ -100,7 +100,7 @@ async def test_a_prompt_that_nobody_takes_is_a_stall_and_the_server_no_good(
 async def test_a_prompt_behind_another_is_none(server: RemoteServer, thread: DeadThread) -> None:
     thread.running.append("another")
     with pytest.raises(DeadlineExceeded):
-        await run(server, 1.2)
+        await run(server, 2)
     assert server.refresh_reason is None
 
 

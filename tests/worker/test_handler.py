@@ -259,10 +259,10 @@ async def test_messages_alone_are_a_sign_of_life(comfyui_url: str, checkpoint: s
     """Of a ComfyUI that somebody else runs no log can be seen."""
     if given_comfyui:
         pytest.skip("how fast it loads a model is not known")
-    handler = make_handler(comfyui_url, stall_timeout_seconds="0.4")
-    answer = await handler(job(**sampling(checkpoint, steps=60)))
+    handler = make_handler(comfyui_url, stall_timeout_seconds="0.7")
+    answer = await handler(job(**sampling(checkpoint, steps=100)))
     assert answer["status"] == "success", answer
-    assert answer["timings"]["execute_ms"] > 800
+    assert answer["timings"]["execute_ms"] > 1000
 
 
 async def test_nothing_of_a_job_stays_in_comfyuis_memory(handler: Handler, comfyui_url: str) -> None:
