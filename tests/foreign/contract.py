@@ -84,8 +84,7 @@ class ClientContract:
         note = tmp_path / "note"
         job = client.run({"input": {"do": "hold", "note": str(note)}, "policy": {"executionTimeout": 1000}})
         until(lambda: client.status(job) == "TIMED_OUT")
-        until(note.exists, 3)
-        assert note.read_text(encoding="utf-8") == "stopped"
+        until(lambda: note.exists() and note.read_text(encoding="utf-8") == "stopped", 3)
         assert "output" not in client.document(job)
 
     @pytest.mark.fact("B3-exception")

@@ -6,10 +6,12 @@ It is the built-in engine, or, with COMFYUI_COMMAND set, a real ComfyUI with the
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 import aiohttp
 import psutil
 import pytest
+import requests
 from worker_jobs import ROOT
 
 from comfypod.comfyui.process import ComfyUIProcess
@@ -97,6 +100,21 @@ def engine_command(folder: Path, *flags: str) -> list[str]:
     return [*engine, "--models", str(ROOT / "models.toml"), "--accept-faults", *flags]
 
 
+def wait_for_the_end_of_the_self_test(supervisor: Supervisor) -> None:
+    """It has passed before its prompt has ended, which would meet a fault that is planned for a job."""
+    assert supervisor._process is not None
+    url = supervisor._process.url
+    deadline = time.monotonic() + START_SECONDS
+    while any(_running(url)) or requests.get(f"{url}/history", timeout=START_SECONDS).json():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _running(url: str) -> Iterator[Any]:
+    queue = requests.get(f"{url}/queue", timeout=START_SECONDS).json()
+    return itertools.chain(queue["queue_running"], queue["queue_pending"])
+
+
 @contextmanager
 def supervised_worker(
     folder: Path, *flags: str, command: list[str] | None = None, restarts: int = 5, **settings: str
@@ -110,6 +128,8 @@ def supervised_worker(
     supervisor.start()
     try:
         supervisor.wait_until_ready()
+        if not flags:  # else the faults that they plan would meet the look
+            wait_for_the_end_of_the_self_test(supervisor)
         yield SupervisedWorker(supervisor, Settings.from_environment(environment))
     finally:
         supervisor.stop()
