@@ -7,7 +7,8 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from comfypod.comfyui.client import ComfyUI, Patience
 from comfypod.comfyui.http import ComfyUIHTTP
@@ -35,7 +36,6 @@ nothing (ComfyUI 0.33.0, main.py: prompt_worker). The second picture, and the si
 milliseconds that it needs to tell of the first one before.
 """
 LISTEN_SECONDS = 5.0
-_ENDS = frozenset({"execution_success", "execution_error", "execution_interrupted"})
 
 
 def run_self_test(
@@ -98,28 +98,31 @@ async def _is_heard(http: ComfyUIHTTP, deadline: Deadline, on_passed: Callable[[
         ):
             await http.submit_prompt({"prompt": SELF_TEST.nodes, "prompt_id": prompt_id, "client_id": client_id})
             async for message in socket:
-                kind = _kind(message, prompt_id)
+                kind, data = _read(message, prompt_id)
                 if kind == "executed" and not passed:  # only nodes that have made something are told of in this way
                     passed = True
                     on_passed()
-                if kind in _ENDS:
-                    break
+                if kind == "executing" and data.get("node") is None:
+                    break  # the one message that is sent after the history entry exists (main.py: prompt_worker)
         await http.forget(prompt_id)
     except (ComfyPodError, ConnectionClosed, TimeoutError) as error:
         event("self_test_cut_short", logging.WARNING, passed=passed, cause=repr(error))
     return passed
 
 
-def _kind(message: str | bytes, prompt_id: str) -> str | None:
-    """The message's type, if it is about this prompt; a node pack may send anything to everybody."""
+def _read(message: str | bytes, prompt_id: str) -> tuple[str, Mapping[str, Any]]:
+    """The message's type and data, if it is about this prompt; a node pack may send anything to everybody."""
+    nothing: tuple[str, Mapping[str, Any]] = ("", {})
     if isinstance(message, bytes) or prompt_id not in message:
-        return None
+        return nothing
     try:
         document = json.loads(message)
     except (ValueError, RecursionError):
-        return None
+        return nothing
     data = document.get("data") if isinstance(document, dict) else None
-    return str(document.get("type")) if isinstance(data, dict) and data.get("prompt_id") == prompt_id else None
+    if not isinstance(data, dict) or data.get("prompt_id") != prompt_id:
+        return nothing
+    return str(document.get("type")), data
 
 
 def _ignore(_: Event) -> None:

@@ -202,8 +202,11 @@ def test_a_server_that_only_answers_is_not_ready(server: Path, tmp_path: Path) -
 GARBAGE = ("no JSON {id}", '["{id}"]', '{"type": "{id}", "data": null}', '{"id": "{id}", "data": ["{id}"]}')
 
 
-async def test_what_node_packs_send_to_everybody_does_not_fail_the_self_test() -> None:
-    application, sockets, passed = web.Application(), [], threading.Event()
+async def test_the_self_test_bears_what_node_packs_send_and_leaves_no_history() -> None:
+    application, passed = web.Application(), threading.Event()
+    sockets: list[web.WebSocketResponse] = []
+    telling: list[asyncio.Task[None]] = []
+    history: set[str] = set()
 
     async def socket(request: web.Request) -> web.WebSocketResponse:
         sockets.append(websocket := web.WebSocketResponse())
@@ -212,21 +215,30 @@ async def test_what_node_packs_send_to_everybody_does_not_fail_the_self_test() -
             pass
         return websocket
 
-    async def prompt(request: web.Request) -> web.Response:
-        prompt_id = (await request.json())["prompt_id"]
+    async def tell(prompt_id: str) -> None:
         for text in GARBAGE:
             await sockets[0].send_str(text.replace("{id}", prompt_id))
         for kind in ("executed", "execution_success"):
-            await sockets[0].send_json({"type": kind, "data": {"prompt_id": prompt_id}})
+            await sockets[0].send_json({"type": kind, "data": {"node": "2", "prompt_id": prompt_id}})
+        await asyncio.sleep(0.1)  # ComfyUI may take its time before the entry is there
+        history.add(prompt_id)
+        await sockets[0].send_json({"type": "executing", "data": {"node": None, "prompt_id": prompt_id}})
+
+    async def prompt(request: web.Request) -> web.Response:
+        prompt_id = (await request.json())["prompt_id"]
+        telling.append(asyncio.create_task(tell(prompt_id)))
         return web.json_response({"prompt_id": prompt_id, "number": 1, "node_errors": {}})
 
-    async def forget(_: web.Request) -> web.Response:
+    async def forget(request: web.Request) -> web.Response:
+        history.difference_update((await request.json())["delete"])
         return web.Response()
 
     application.add_routes([web.get("/ws", socket), web.post("/prompt", prompt), web.post("/history", forget)])
     async with TestServer(application) as server:
         await asyncio.to_thread(run_self_test, RemoteServer(str(server.make_url("/"))), 10, on_passed=passed.set)
+        await asyncio.gather(*telling)
     assert passed.is_set()
+    assert not history
 
 
 def test_a_port_that_is_taken_is_told_and_its_owner_not_taken_for_ours(server: Path, tmp_path: Path) -> None:
