@@ -327,7 +327,11 @@ async def test_a_full_disk_is_a_failure_of_the_node_that_met_it(tmp_path: Path) 
 async def test_a_node_of_a_pack_that_failed_to_import_is_explained(tmp_path: Path) -> None:
     fault = "broken_nodes:pack=some_pack,reason=No module named 'cv2'"
     with supervised_worker(tmp_path, "--fault", fault) as worker:
-        assert (await worker.process()).failed_imports == {"some_pack": "No module named 'cv2'"}
+        process = await worker.process()
+        async with asyncio.timeout(10):  # its log is read in a thread
+            while not process.failed_imports:
+                await asyncio.sleep(0.01)
+        assert process.failed_imports == {"some_pack": "No module named 'cv2'"}
         answer = await worker.handler(job(workflow={"1": {"class_type": "SomeNode", "inputs": {}}}))
         assert answer["code"] == "invalid_workflow"
         assert "some_pack (No module named 'cv2')" in answer["error"]
