@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check lint types imports format lock lock-image clean
+.PHONY: run test benchmark check lint types imports format lock lock-image clean
 
 run: $(READY)
 	@$(BIN)/python -m comfypod run --local --input test_input.json --output outputs
 
 test: $(READY) lint types imports
 	@$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# On the built-in engine, or on a real ComfyUI: make benchmark COMFYUI_COMMAND="..." OPTIONS="--only idle --rounds 1"
+benchmark: $(READY)
+	@$(BIN)/python -m benchmarks $(OPTIONS)
 
 lint: $(READY)
 	@$(BIN)/ruff check .

@@ -38,6 +38,8 @@ CHECKS: Mapping[type[ComfyPodError], str] = {
     ComfyUIUnavailable: "comfyui_works",
 }
 """The check that RunPod is told has failed, by why the worker cannot serve."""
+PROGRESS_KEPT_SECONDS = 60.0
+"""So long a connection for progress stays open without an update."""
 
 
 def main() -> int:
@@ -93,7 +95,7 @@ def _serve(worker: WorkerApplication) -> None:
     from comfypod.worker.ending import Ending  # noqa: PLC0415
 
     handler = worker.handler(_progress_sender())
-    ending = Ending(handler, worker.settings.worker_concurrency, _jobs_held, worker.end_comfyui)
+    ending = Ending(handler, worker.settings.jobs_at_a_time, _jobs_held, worker.end_comfyui)
     with ending.expected():
         _import_sdk().serverless.start({"handler": ending.handle, "concurrency_modifier": ending.concurrency})
 
@@ -131,15 +133,23 @@ def _progress_sender() -> Any:  # noqa: ANN401 (SendProgress or None)
     """What tells RunPod of a job's progress, or None in a local run.
 
     Awaited and in order, on the SDK's own wire: ``runpod.serverless.progress_update`` starts a thread per call, and its
-    updates overtake each other and the result.
+    updates overtake each other and the result. All go over connections that stay open.
     """
     if not os.environ.get("RUNPOD_WEBHOOK_POST_OUTPUT"):
         return None
-    from runpod.http_client import AsyncClientSession  # noqa: PLC0415
+    import aiohttp  # noqa: PLC0415
+    from runpod.http_client import get_auth_header  # noqa: PLC0415
     from runpod.serverless.modules.rp_http import send_result  # noqa: PLC0415
 
+    from comfypod.worker.kept import Kept  # noqa: PLC0415
+
+    connections = Kept(lambda: aiohttp.TCPConnector(limit=0, keepalive_timeout=PROGRESS_KEPT_SECONDS))
+    headers = get_auth_header()
+
     async def send_progress(job: Mapping[str, Any], value: Mapping[str, Any]) -> None:
-        async with AsyncClientSession() as session:
+        connector = await connections.get()
+        # `send_result` leaves the job's id in the headers of its session, which therefore is not shared.
+        async with aiohttp.ClientSession(connector=connector, connector_owner=False, headers=headers) as session:
             await send_result(session, {"status": "IN_PROGRESS", "output": value}, job)
 
     return send_progress

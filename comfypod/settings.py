@@ -55,8 +55,9 @@ class Settings(BaseModel):
     job_timeout_seconds: float = Field(
         540,
         gt=0,
-        description="Longest time a job may take on the worker; a job's own timeout_seconds is bounded by it. "
-        "Keep it below the endpoint's execution timeout (600 s), so that the worker ends the job and not the platform.",
+        description="Longest time a job may take on the worker, not counting that for which it waits there for other "
+        "jobs; a job's own timeout_seconds is bounded by it. Keep it below the endpoint's execution timeout (600 s), "
+        "so that the worker ends the job and not the platform.",
     )
     stall_timeout_seconds: float = Field(
         300,
@@ -86,7 +87,11 @@ class Settings(BaseModel):
         "template in workflows/, or the path of an API-format file.",
     )
     worker_concurrency: int = Field(
-        1, ge=1, le=16, description="How many jobs the worker holds at a time; ComfyUI runs one of them."
+        2,
+        ge=1,
+        le=32,
+        description="How many jobs the worker holds at a time: one on the GPU, others being prepared or delivered. "
+        "2 suits jobs of a second and more; REFRESH_WORKER makes it 1.",
     )
     progress_interval_seconds: float = Field(
         1, ge=0.1, description="Shortest time between two progress updates of a job."
@@ -152,6 +157,11 @@ class Settings(BaseModel):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe event logged.")
     log_format: Literal["text", "json"] = Field("text", description="One line per event: for people, or JSON.")
+
+    @property
+    def jobs_at_a_time(self) -> int:
+        """How many jobs the worker takes at a time: one, where every job asks for a fresh worker."""
+        return 1 if self.refresh_worker else self.worker_concurrency
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Settings:

@@ -3,7 +3,8 @@
 Facts are from ComfyUI 0.3.64 and 0.8.0 (``server.py``, ``execution.py``, ``protocol.py``) as observed on the wire.
 
 The websocket is a hint and the source of progress; the truth about a prompt's end is the queue and the history, asked
-in that order: a prompt leaves the queue and enters the history in one step (``execution.py``, ``task_done``).
+in that order: a prompt leaves the queue and enters the history in one step (``execution.py``, ``task_done``). An entry
+in the history is the truth without the queue.
 """
 
 from __future__ import annotations
@@ -103,13 +104,20 @@ class _Binary(IntEnum):
     PREVIEW_IMAGE_WITH_METADATA = 4
 
 
+def preview_metadata(raw: bytes) -> str | None:
+    """The JSON text at the head of a binary frame; None for a frame of another kind."""
+    event, length = struct.unpack_from(">II", raw) if len(raw) >= 8 else (0, 0)
+    return raw[8 : 8 + length].decode(errors="replace") if event == _Binary.PREVIEW_IMAGE_WITH_METADATA else None
+
+
 class PromptSession:
     """One prompt's life as ComfyUI tells it.
 
     Feed the answer to ``POST /prompt`` to `receive_answer`. Feed every websocket message to `receive_message` and hand
-    its events on. When `end_announced` is true, after a reconnection and on silence, ask ``/queue``, then
-    ``/history/{id}``, and feed both to `receive_snapshot`: it returns the result, raises what ended the prompt, or
-    returns None while the prompt is queued or running. `started` says that it has left the queue.
+    its events on. After a reconnection and on silence ask ``/queue``, then ``/history/{id}``, and feed both to
+    `receive_snapshot`: it returns the result, raises what ended the prompt, or returns None while the prompt is queued
+    or running. When `end_announced` is true, ask ``/history/{id}`` and feed it to `receive_history`: None says that
+    both must be asked. `started` says that it has left the queue.
     """
 
     def __init__(self, prompt_id: str, workflow: Workflow, *, allow_partial: bool = False) -> None:
@@ -140,11 +148,12 @@ class PromptSession:
 
     def concerns(self, raw: str | bytes) -> bool:
         """Whether a message is a sign of life of this prompt; ``status`` and other people's messages are none."""
-        return isinstance(raw, bytes) or self.prompt_id in raw
+        return self.started if isinstance(raw, bytes) else self.prompt_id in raw
 
     def _receive_text(self, kind: str, data: dict[str, Any]) -> Sequence[Event]:
-        # The one message without prompt_id that is about us: on reconnection, the running node of this client's prompt.
-        if data.get("prompt_id", self.prompt_id if kind == "executing" else None) != self.prompt_id:
+        # The one message without prompt_id that may be about us: on reconnection, the node that runs for this client.
+        is_greeting = kind == "executing" and "prompt_id" not in data and self.started
+        if not is_greeting and data.get("prompt_id") != self.prompt_id:
             return ()
         self.started = True
         if kind == "execution_start":
@@ -178,12 +187,10 @@ class PromptSession:
         if len(raw) < 8:
             return ()
         event, number = struct.unpack_from(">II", raw)
-        if event == _Binary.PREVIEW_IMAGE:
+        if event == _Binary.PREVIEW_IMAGE and self.started:
             return (PreviewReceived(self.current_node, "image/png" if number == 2 else "image/jpeg", raw[8:]),)
-        if event != _Binary.PREVIEW_IMAGE_WITH_METADATA:
-            return ()
         try:
-            metadata = json.loads(raw[8 : 8 + number])
+            metadata = json.loads(preview_metadata(raw) or "null")
         except (ValueError, RecursionError):
             return ()
         if not isinstance(metadata, dict) or metadata.get("prompt_id") != self.prompt_id:
@@ -231,11 +238,21 @@ class PromptSession:
             PromptLost: neither queue nor history knows it.
         """
         self.started |= self.prompt_id in queue.running
+        result = self.receive_history(history)
+        if result is None and self.prompt_id not in queue:
+            raise PromptLost(self.prompt_id)
+        return result
+
+    def receive_history(self, history: Mapping[str, Any]) -> PromptResult | None:
+        """The verdict; None if the answer of ``GET /history/{id}`` has no entry, or none yet.
+
+        Raises:
+            PromptFailed, OutOfMemory: a node raised.
+            PromptInterrupted: somebody interrupted it.
+        """
         entry = history.get(self.prompt_id)
         if not isinstance(entry, dict):
-            if self.prompt_id in queue:
-                return None
-            raise PromptLost(self.prompt_id)
+            return None
         status = as_object(entry.get("status"))
         if status.get("status_str") == "success":
             return collect_outputs(entry, self.workflow, self._node_errors)

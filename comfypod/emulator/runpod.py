@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from comfypod.emulator.events import log_event
 from comfypod.emulator.fleet.fleet import Fleet, tell_failure
@@ -27,7 +28,7 @@ from comfypod.emulator.platform.endpoint import EmulatedEndpoint
 from comfypod.emulator.platform.http import reachable_url
 from comfypod.emulator.platform.jobs import Demand, EndpointJobs
 from comfypod.emulator.platform.options import PlatformOptions
-from comfypod.emulator.platform.requests import Limits
+from comfypod.emulator.platform.requests import JobRequest, Limits
 
 _STOP_JOBS_SECONDS = 1.5
 _PING_SECONDS = 5
@@ -44,6 +45,7 @@ class RunPodEmulator:
 
     Workers send a heartbeat every ``ping_interval_seconds``; None: every 5 s, or more often if the limits give up a
     silent job or worker too soon for that. Their key tells the clients' key, unless ``worker_key`` is another.
+    ``middlewares`` see every request first, so that somebody can measure what workers do.
 
     Raises:
         ValueError: the endpoint's id cannot stand in an address, or the key not in a header.
@@ -58,6 +60,7 @@ class RunPodEmulator:
         fleet: FleetOptions | None = None,
         ping_interval_seconds: int | None = None,
         worker_key: str | None = None,
+        middlewares: Sequence[Middleware] = (),
     ) -> None:
         _check(endpoint_id, api_key)
         self.endpoint_id = endpoint_id
@@ -71,6 +74,7 @@ class RunPodEmulator:
             self._worker_states,
             self._replace,
             self.overview,
+            middlewares=middlewares,
         )
         self.fleet: Fleet | None = Fleet(self, fleet) if fleet is not None else None
         wanted = _ping_seconds(self.jobs.limits) if ping_interval_seconds is None else ping_interval_seconds
@@ -142,6 +146,17 @@ class RunPodEmulator:
             runner, self._runner = self._runner, None
             if runner is not None:
                 await runner.cleanup()
+
+    def submit(self, inputs: Iterable[Any]) -> list[str]:
+        """Queue jobs with these inputs, all of them before a worker hears of the first; their ids.
+
+        Raises:
+            InvalidRequest: an input is None.
+        """
+        requests = [JobRequest.parse({"input": value}, self.jobs.limits) for value in inputs]
+        job_ids = [self.jobs.submit(request).id for request in requests]
+        self._endpoint.changed()
+        return job_ids
 
     def overview(self) -> dict[str, Any]:
         """What GET /emulator/state answers: the queue, the jobs, the workers and what they cost."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from comfypod.files import pictures
-from comfypod.files.chunks import JPEG_SIGNATURE, PNG_SIGNATURE, is_webp
+from comfypod.files.chunks import JPEG_SIGNATURE, PNG_SIGNATURE, is_webp, mapped, png_chunks
 from comfypod.files.isolation import FileRefused, run_isolated
 from comfypod.files.pictures import PictureFacts
 
@@ -34,6 +36,8 @@ def probe(path: Path, content_type: str) -> MediaInfo:
     kind = content_type.partition("/")[0]
     try:
         if kind == "image":
+            if (size := _still_png_size(path)) is not None:
+                return MediaInfo(*size, None, 1)
             picture = look_at_picture(path)
             return MediaInfo(picture.width, picture.height, picture.duration_seconds, picture.frames)
         if kind in {"audio", "video"}:
@@ -42,6 +46,27 @@ def probe(path: Path, content_type: str) -> MediaInfo:
     except (FileRefused, OSError):
         return MediaInfo()
     return MediaInfo()
+
+
+def _still_png_size(path: Path) -> tuple[int, int] | None:
+    """Width and height of a PNG that is no animation, whatever its size, without Pillow; None of other files.
+
+    PNG specification (W3C, third edition), 11.2.1: IHDR comes first; 11.3.6.2: acTL before the first IDAT.
+    """
+    with path.open("rb") as file:
+        head = file.read(33)
+    if not head.startswith(PNG_SIGNATURE) or head[8:16] != b"\0\0\0\x0dIHDR":
+        return None
+    width, height = struct.unpack(">II", head[16:24])
+    if not (width and height) or zlib.crc32(head[12:29]) != int.from_bytes(head[29:], "big"):
+        return None
+    with mapped(path) as data:
+        for chunk in png_chunks(data):
+            if chunk.kind == b"IDAT":
+                return width, height
+            if chunk.kind == b"acTL":
+                break
+    return None
 
 
 def look_at_picture(path: Path) -> PictureFacts:

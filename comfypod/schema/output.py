@@ -126,6 +126,23 @@ def failure_to_json(error: ComfyPodError, account: Account, kept: Outputs | None
     return {**answer, "images": None} if timed_out else answer
 
 
+def size_of(answer: Mapping[str, Any]) -> int:
+    """How many bytes the answer has as JSON in UTF-8; files that it holds are counted without being written.
+
+    Base64 has no character that JSON writes in another way.
+    """
+    held_bytes, short = 0, dict(answer)
+    for kind in ("images", "files"):
+        artifacts = [dict(artifact) for artifact in answer.get(kind) or ()]
+        for artifact in artifacts:
+            if artifact["type"] == "base64":
+                held_bytes += len(artifact["data"])
+                artifact["data"] = ""
+        if artifacts:
+            short[kind] = artifacts
+    return held_bytes + len(json.dumps(short, ensure_ascii=False).encode())
+
+
 def _bounded(details: dict[str, Any]) -> dict[str, Any]:
     """The details; of those that would make the answer too large, only their size."""
     sizes = {name: len(json.dumps(value)) for name, value in details.items()}

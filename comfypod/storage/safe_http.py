@@ -7,6 +7,7 @@ resolver that checks every address and hands over exactly these. Redirects are f
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
@@ -14,7 +15,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urljoin
 
@@ -24,6 +24,7 @@ from yarl import URL
 
 from comfypod.deadline import Deadline
 from comfypod.errors import DownloadFailed, DownloadInterrupted
+from comfypod.files.content import FileContent
 from comfypod.retry import backoff_seconds
 from comfypod.storage.addresses import AddressPolicy, show_address
 
@@ -31,6 +32,8 @@ MOST_REDIRECTS = 5
 ATTEMPTS = 5
 LONGEST_RETRY_AFTER_SECONDS = 120.0
 UPLOAD_BLOCK_BYTES = 256 * 1024
+KEPT_SECONDS = 60.0
+"""So long a connection stays open without a request: the next job may want it."""
 
 T = TypeVar("T")
 
@@ -121,7 +124,9 @@ class SafeHTTP:
         resolver = _CheckingResolver(self._policy, self._resolver or aiohttp.ThreadedResolver())
         self._session = aiohttp.ClientSession(
             # Without a cache, each connection goes to addresses that were checked for it.
-            connector=aiohttp.TCPConnector(resolver=resolver, use_dns_cache=False, limit=0),
+            connector=aiohttp.TCPConnector(
+                resolver=resolver, use_dns_cache=False, limit=0, keepalive_timeout=KEPT_SECONDS
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,  # no bomb can go off
             trust_env=False,
@@ -163,10 +168,10 @@ class SafeHTTP:
             address = target
         raise DownloadFailed(show_address(url), f"it redirects more than {MOST_REDIRECTS} times")
 
-    async def put_file(self, url: str, path: Path, content_type: str, deadline: Deadline) -> None:
+    async def put_file(self, url: str, content: FileContent, content_type: str, deadline: Deadline) -> str:
         """Upload the file to a presigned ``url``, from disk, again if the connection breaks or the target is busy.
 
-        Redirects are not followed.
+        Redirects are not followed. Returns the SHA-256 of what was sent.
 
         Raises:
             DownloadFailed: the target is refused, or refuses; or the file cannot be read.
@@ -175,28 +180,37 @@ class SafeHTTP:
         """
         address, tries = self._policy.check_url(url), Tries(deadline)
         async with deadline.enforce("upload"):
-            await insist(lambda: self._put_once(address, path, content_type), tries)
+            return await insist(lambda: self._put_once(address, content, content_type), tries)
 
-    async def _put_once(self, address: URL, path: Path, content_type: str) -> None:
+    async def _put_once(self, address: URL, content: FileContent, content_type: str) -> str:
         """Send the file once; it ends when nothing was taken, or no answer came, for the idle timeout."""
-        shown = show_address(str(address))
+        shown, digest = show_address(str(address)), hashlib.sha256()
         try:
-            size_bytes = (await asyncio.to_thread(path.stat)).st_size
+            size_bytes = await asyncio.to_thread(content.size_bytes)
             headers = {"Content-Type": content_type, "Content-Length": str(size_bytes)}
             async with asyncio.timeout(self._idle_timeout_seconds) as idle:
-                body = self._file_blocks(path, idle) if size_bytes else b""
+                body = self._file_blocks(content, digest, idle) if size_bytes else b""
                 timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout.connect)
                 async with self._request("PUT", address, headers=headers, data=body, timeout=timeout) as response:
                     check_status(response, 200, 201, 204)
+            return digest.hexdigest()
         except TimeoutError as error:
             raise DownloadInterrupted(shown, f"nothing moved for {self._idle_timeout_seconds:g} s") from error
         except OSError as error:
             raise DownloadFailed(shown, f"the file to send could not be read ({error.strerror})") from error
 
-    async def _file_blocks(self, path: Path, idle: asyncio.Timeout) -> AsyncIterator[bytes]:
+    async def _file_blocks(
+        self, content: FileContent, digest: hashlib._Hash, idle: asyncio.Timeout
+    ) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
-        with await asyncio.to_thread(path.open, "rb") as file:
-            while block := await asyncio.to_thread(file.read, UPLOAD_BLOCK_BYTES):
+
+        def read_next() -> bytes:
+            block = file.read(UPLOAD_BLOCK_BYTES) or b""
+            digest.update(block)
+            return block
+
+        with await asyncio.to_thread(content.open) as file:
+            while block := await asyncio.to_thread(read_next):
                 idle.reschedule(loop.time() + self._idle_timeout_seconds)
                 yield block
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from comfypod.files.content import FileContent
 from comfypod.files.conversion import convert_image, strip_metadata
 from comfypod.files.isolation import FileRefused
 from comfypod.logs import event
@@ -20,11 +21,16 @@ _SUFFIXES = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The file to hand over, under the name that it now has; ``warnings`` say what could not be done."""
+    """What to hand over, under the name that it now has; ``warnings`` say what could not be done."""
 
-    path: Path
+    content: FileContent
     filename: str
     warnings: Sequence[str] = ()
+
+
+def is_converted(selection: OutputSelection) -> bool:
+    """Whether files may be written anew, which takes time and memory; else they are only looked at."""
+    return selection.format != "original" or not selection.metadata
 
 
 def finish(path: Path, filename: str, selection: OutputSelection, workspace: Workspace) -> Finished:
@@ -35,31 +41,39 @@ def finish(path: Path, filename: str, selection: OutputSelection, workspace: Wor
     Raises:
         OSError: the disk does not take it.
     """
+    content = FileContent(path)
     if selection.metadata:
-        restored = workspace.scratch_file(filename)
         try:
-            path = restored if without_folder(path, restored, workspace.folder) else path
+            content = without_folder(path, workspace.folder)
         except FileRefused as error:  # empty or broken: it is delivered as its node left it
             event("output_is_broken", logging.WARNING, filename=filename, cause=error)
-    return _converted(path, filename, selection, workspace.scratch_file(filename))
+    return _converted(content, filename, selection, workspace)
 
 
-def _converted(path: Path, filename: str, selection: OutputSelection, target: Path) -> Finished:
-    is_picture = content_type_of(filename).startswith("image/") and content_type_of(filename) != "image/svg+xml"
+def _converted(content: FileContent, filename: str, selection: OutputSelection, workspace: Workspace) -> Finished:
+    kind = content_type_of(filename)
     wanted = selection.format
-    if wanted == "original" or not is_picture:
-        return _without_metadata(path, filename, selection, target)
+    if wanted == "original" or not kind.startswith("image/") or kind == "image/svg+xml":
+        return _without_metadata(content, filename, selection, workspace)
+    source, target = content.path, workspace.scratch_file(filename)
+    if content.patches:
+        source = workspace.scratch_file(filename)
+        content.copy_to(source)
     try:
-        warnings = convert_image(path, target, wanted, selection.quality, selection.metadata)
+        warnings = convert_image(source, target, wanted, selection.quality, selection.metadata)
     except FileRefused as error:
-        left = _without_metadata(path, filename, selection, target)
-        return Finished(left.path, left.filename, (*left.warnings, f"{filename} keeps its format: it {error}"))
-    return Finished(target, str(PurePosixPath(filename).with_suffix(_SUFFIXES[wanted])), warnings)
+        left = _without_metadata(content, filename, selection, workspace)
+        return Finished(left.content, left.filename, (*left.warnings, f"{filename} keeps its format: it {error}"))
+    new_name = str(PurePosixPath(filename).with_suffix(_SUFFIXES[wanted]))
+    return Finished(FileContent(target), new_name, warnings)
 
 
-def _without_metadata(path: Path, filename: str, selection: OutputSelection, target: Path) -> Finished:
+def _without_metadata(
+    content: FileContent, filename: str, selection: OutputSelection, workspace: Workspace
+) -> Finished:
     if selection.metadata:
-        return Finished(path, filename)
-    if strip_metadata(path, target):
-        return Finished(target, filename)
-    return Finished(path, filename, (f"{filename} may hold metadata: it cannot be removed from such a file",))
+        return Finished(content, filename)
+    target = workspace.scratch_file(filename)
+    if strip_metadata(content.path, target):
+        return Finished(FileContent(target), filename)
+    return Finished(content, filename, (f"{filename} may hold metadata: it cannot be removed from such a file",))

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from comfypod.comfyui.client import Patience
+from comfypod.comfyui.clients import ComfyUIClients
 from comfypod.comfyui.server import ServerSource
 from comfypod.errors import ComfyPodError, InvalidJobInput, OutputTooLarge
 from comfypod.logs import event, job_context
 from comfypod.schema.job import JobInput
-from comfypod.schema.output import failure_to_json, success_to_json
+from comfypod.schema.output import failure_to_json, size_of, success_to_json
 from comfypod.schema.workflow import Workflow
+from comfypod.settings import Settings
 from comfypod.storage.buckets.bucket import OutputBucket
+from comfypod.worker.answer import Answer
 from comfypod.worker.costs import LearnedCosts
 from comfypod.worker.delivery import Ways
 from comfypod.worker.facilities import Facilities
@@ -26,6 +29,7 @@ from comfypod.worker.outside import Network
 from comfypod.worker.progress import ProgressTracker
 from comfypod.worker.recovery import Recovery
 from comfypod.worker.reporting import ProgressReporter, SendProgress
+from comfypod.worker.slot import GPUSlot
 from comfypod.worker.workflows import build_workflow, ui_workflow
 
 
@@ -51,6 +55,8 @@ class Handler:
         self._send_progress = send_progress
         self._boot_ms = boot_ms
         self._costs = LearnedCosts()
+        self._slot = GPUSlot()
+        self._clients = ComfyUIClients(_patience(self._settings))
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, job: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,7 +69,7 @@ class Handler:
             except ComfyPodError as error:
                 event("job_failed", logging.WARNING, code=error.code, error=str(error)[:500])
                 answer = self._failure(error, state)
-            return self._ask_for_refresh(self._tell_boot(answer))
+            return Answer(self._ask_for_refresh(self._tell_boot(answer)))
 
     @contextmanager
     def _cancellable(self) -> Iterator[None]:
@@ -107,8 +113,8 @@ class Handler:
                 state.warn(reason)
                 job.tracker.begin_again()
 
-            recovery = Recovery(self._source, self._settings, begin_again)
-            run = JobRun(self._facilities, network, job, recovery.runs_again).run
+            recovery = Recovery(self._source, self._clients, self._settings, begin_again)
+            run = JobRun(self._facilities, network, job, recovery, self._slot).run
             interval_seconds = self._settings.progress_interval_seconds
             async with ProgressReporter(job.tracker, state.job, self._send_progress, interval_seconds):
                 outputs, worker = await recovery.run(run, state.deadline)
@@ -126,7 +132,7 @@ class Handler:
         templates = self._facilities.templates_folder
         workflow = None if ui_workflow(request) else build_workflow(request, templates, state.draw_seed)
         tracker = state.tracker = ProgressTracker(workflow or Workflow({}), self._costs)
-        return AcceptedJob(state, request, workflow, tracker, ways)
+        return AcceptedJob(state, request, workflow, tracker, ways, self._slot.arrive())
 
     def _ways(self, request: JobInput, own_bucket: OutputBucket | None) -> Ways:
         """How the job's results may leave; ``own_bucket`` is the one that the request brought along.
@@ -156,6 +162,10 @@ class Handler:
 
     def _check_size(self, answer: Mapping[str, Any]) -> None:
         """Refuse an answer that the platform would drop without a word."""
-        size_bytes = len(json.dumps(answer, ensure_ascii=False).encode())
+        size_bytes = size_of(answer)
         if size_bytes > self._settings.inline_limit_bytes:
             raise OutputTooLarge(size_bytes, self._settings.inline_limit_bytes)
+
+
+def _patience(settings: Settings) -> Patience:
+    return Patience(interrupt_seconds=settings.interrupt_timeout_seconds, stall_seconds=settings.stall_timeout_seconds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -13,7 +13,8 @@ from comfypod.comfyui.catalogue import Catalogue
 from comfypod.comfyui.checks import Findings, check_workflow
 from comfypod.comfyui.client import ComfyUI, PromptOptions
 from comfypod.comfyui.outputs import OutputFile, PromptResult, collect_outputs
-from comfypod.errors import ComfyPodError, NoOutput, PromptFailed, PromptRejected
+from comfypod.comfyui.protocol import Event
+from comfypod.errors import ComfyPodError, ComfyUIUnavailable, NoOutput, PromptFailed, PromptLost, PromptRejected
 from comfypod.schema.output import Outputs, WorkerInfo
 from comfypod.schema.workflow import Workflow
 from comfypod.worker.delivery import Delivery, select
@@ -29,6 +30,8 @@ from comfypod.worker.isolation import (
 from comfypod.worker.job_state import AcceptedJob
 from comfypod.worker.outside import Network
 from comfypod.worker.preflight import entries_of, fetch_all, named_models, refuse_obstacles
+from comfypod.worker.recovery import Recovery
+from comfypod.worker.slot import GPUSlot
 from comfypod.worker.surroundings import Surroundings
 from comfypod.worker.workflows import convert_workflow, ui_workflow
 from comfypod.worker.workspace import Workspace
@@ -38,12 +41,13 @@ SPARE_BYTES = 4096
 
 
 class JobRun:
-    """Runs one job; again, if that is needed. ``runs_again`` says of an error whether that will be."""
+    """Runs one job; again, if that is needed. ``recovery`` is what calls `run` so often, ``slot`` the worker's."""
 
     def __init__(
-        self, facilities: Facilities, network: Network, job: AcceptedJob, runs_again: Callable[[ComfyPodError], bool]
+        self, facilities: Facilities, network: Network, job: AcceptedJob, recovery: Recovery, slot: GPUSlot
     ) -> None:
-        self._runs_again = runs_again
+        self._recovery = recovery
+        self._slot = slot
         self._facilities = facilities
         self._network = network
         self._job = job
@@ -118,22 +122,40 @@ class JobRun:
     async def _execute(
         self, comfyui: ComfyUI, workflow: Workflow, workspace: Workspace, findings: Findings
     ) -> PromptResult:
-        self._tracker.enter("queue")
         try:
-            result = await comfyui.run(workflow, self._state.deadline, self._tracker.receive, self._options())
+            result = await self._take_turn(comfyui, workflow)
         except PromptRejected as error:
             hints = {f"{item.node_id}.{item.input_name}": item.sentence for item in findings.missing}
             raise replace(error, hints=hints) from error
         except PromptFailed as error:
             left = collect_outputs(error.history, workflow)
             workspace.add_outputs(left.files)
-            if self._request.allow_partial and not self._runs_again(error):
+            if self._request.allow_partial and not self._recovery.runs_again(error):
                 await self._keep(comfyui, workflow, workspace, left)
             raise
         workspace.add_outputs(result.files)
         if result.node_errors:
             self._state.warn(str(PromptRejected({}, result.node_errors)).replace("the workflow", "a part of it", 1))
         return result
+
+    async def _take_turn(self, comfyui: ComfyUI, workflow: Workflow) -> PromptResult:
+        """Run the workflow when its turn comes; when this returns it is the next one's."""
+        deadline, tracker = self._state.deadline, self._tracker
+        tracker.enter("queue")
+        async with self._slot.turn(self._job.arrival, deadline) as turn:
+            self._recovery.check_alive()
+
+            def receive(item: Event) -> None:
+                tracker.receive(item)
+                if tracker.stage == "execute":
+                    turn.start()
+
+            try:
+                return await comfyui.run(workflow, deadline, receive, self._options())
+            except (ComfyUIUnavailable, PromptLost):
+                if turn.is_blameless:
+                    self._recovery.excuse()
+                raise
 
     async def _keep(self, comfyui: ComfyUI, workflow: Workflow, workspace: Workspace, left: PromptResult) -> None:
         """Deliver what a prompt that failed had saved before; that it failed stays what is told."""

@@ -64,10 +64,14 @@ class JobState:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedJob:
-    """A job whose input is valid; ``workflow`` is None for one that ComfyUI's page saved, until a ComfyUI is there."""
+    """A job whose input is valid; ``workflow`` is None for one that ComfyUI's page saved, until a ComfyUI is there.
+
+    ``arrival`` is its place among all jobs that have come to this worker.
+    """
 
     state: JobState
     request: JobInput
     workflow: Workflow | None
     tracker: ProgressTracker
     ways: Ways
+    arrival: int

@@ -17,12 +17,13 @@ from comfypod.storage.models.files import ModelFolders
 from comfypod.storage.models.manifest import ModelManifest
 from comfypod.storage.models.store import ModelStore
 from comfypod.storage.safe_http import SafeHTTP
+from comfypod.worker.kept import Kept
 from comfypod.worker.surroundings import Surroundings
 
 
 @dataclass(slots=True)
 class Network:
-    """What jobs share for as long as any of them runs: open connections, and turns at converting pictures."""
+    """What jobs share: connections, kept open from one to the next, and turns at converting pictures."""
 
     http: SafeHTTP
     downloader: Downloader
@@ -44,24 +45,24 @@ class Outside:
         self._settings = settings
         self._environment = environment
         self._policy = AddressPolicy.from_lists(settings.download_allowed_hosts, settings.download_denied_hosts)
-        self._network: Network | None = None
+        self._network = Kept(self._open)
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Network]:
-        """The connections, opened by the first job that comes and closed by the last one that leaves."""
-        if self._network is None:
-            http = SafeHTTP(self._policy)
-            self._network = Network(http, Downloader(http))
-            await http.__aenter__()
-        network = self._network
+        """The connections, for a job; they stay open for the next one."""
+        network = await self._network.get()
         network.jobs += 1
         try:
             yield network
         finally:
             network.jobs -= 1
             if network.jobs == 0:
-                self._network = None
-                await network.http.__aexit__(None, None, None)
+                network.stores.clear()
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Network]:
+        async with SafeHTTP(self._policy) as http:
+            yield Network(http, Downloader(http))
 
     def bucket_of(self, s3_config: object, network: Network) -> RequestBucket:
         """The bucket that a request brings along in ``s3Config``.

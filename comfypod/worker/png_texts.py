@@ -13,30 +13,28 @@ from mmap import mmap
 from pathlib import Path
 
 from comfypod.files.chunks import PNG_SIGNATURE, Part, mapped, png_chunks
+from comfypod.files.content import FileContent, Patch
 from comfypod.worker.isolation import MARK_INPUT
 
 _MARK = re.compile(rb',? ?"' + MARK_INPUT.encode() + rb'": "[^"]*"')
 
 
-def without_folder(source: Path, target: Path, folder: str) -> bool:
-    """Write a PNG to ``target`` whose texts do not name the job's ``folder``; False, and nothing written, if none does.
+def without_folder(path: Path, folder: str) -> FileContent:
+    """The file, if it is a PNG with texts that do not name the job's ``folder``; nothing is written.
 
     Raises:
         FileRefused: it is broken.
     """
-    name = folder.encode()
-    with mapped(source) as data:
-        if data[: len(PNG_SIGNATURE)] != PNG_SIGNATURE or data.find(name) < 0:
-            return False
-        with target.open("wb") as output:
-            output.writelines(_pieces(data, name))
-    return True
+    with mapped(path) as data:
+        if data[: len(PNG_SIGNATURE)] != PNG_SIGNATURE:
+            return FileContent(path)
+        return FileContent(path, tuple(_patches(data, folder.encode())))
 
 
-def _pieces(data: mmap, folder: bytes) -> Iterator[bytes]:
-    yield PNG_SIGNATURE
+def _patches(data: mmap, folder: bytes) -> Iterator[Patch]:
     for chunk in png_chunks(data):
-        yield _rewritten(data, chunk, folder) if chunk.kind == b"tEXt" else data[chunk.start : chunk.end]
+        if chunk.kind == b"tEXt" and data.find(folder, chunk.content, chunk.content + chunk.length) >= 0:
+            yield Patch(chunk.start, chunk.end, _rewritten(data, chunk, folder))
 
 
 def _rewritten(data: mmap, chunk: Part, folder: bytes) -> bytes:

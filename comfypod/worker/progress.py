@@ -60,6 +60,11 @@ class ProgressTracker:
         self._value = 0.0
         self._told: str | None = None
 
+    @property
+    def stage(self) -> Stage:
+        """Where the job is."""
+        return self._stage
+
     def replace_workflow(self, workflow: Workflow) -> None:
         """The workflow became known only now, or other than it was."""
         self._workflow = workflow

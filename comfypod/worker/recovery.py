@@ -7,11 +7,19 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from comfypod.comfyui.client import ComfyUI, Patience
+from comfypod.comfyui.client import ComfyUI
+from comfypod.comfyui.clients import ComfyUIClients
 from comfypod.comfyui.diagnosis import is_broken_gpu
 from comfypod.comfyui.server import Server, ServerSource
 from comfypod.deadline import Deadline
-from comfypod.errors import ComfyPodError, ComfyUIUnavailable, OutOfMemory, PromptFailed, PromptLost
+from comfypod.errors import (
+    ComfyPodError,
+    ComfyUIUnavailable,
+    OutOfMemory,
+    PromptFailed,
+    PromptInterrupted,
+    PromptLost,
+)
 from comfypod.logs import event
 from comfypod.settings import Settings
 
@@ -21,6 +29,8 @@ POLL_SECONDS = 0.02
 
 Result = TypeVar("Result")
 Work = Callable[[ComfyUI], Awaitable[Result]]
+Ending = ComfyUIUnavailable | PromptLost | PromptInterrupted
+"""How ComfyUI may let go of a prompt that has not ended by itself."""
 OnRetry = Callable[[str], None]
 """Is told, in a sentence, why the work begins again."""
 
@@ -28,17 +38,19 @@ OnRetry = Callable[[str], None]
 class Recovery:
     """Runs one job's work on a ComfyUI that works, and again where that can help.
 
-    The work must deliver nothing before it returns: then running it twice is not seen from outside.
+    The work must deliver nothing before it returns: then running it twice is not seen from outside. It is to say with
+    `excuse` when it did not run at all yet: for that it is begun again as often as need be.
     """
 
-    def __init__(self, source: ServerSource, settings: Settings, on_retry: OnRetry) -> None:
+    def __init__(self, source: ServerSource, clients: ComfyUIClients, settings: Settings, on_retry: OnRetry) -> None:
         self._source = source
-        self._patience = Patience(
-            interrupt_seconds=settings.interrupt_timeout_seconds, stall_seconds=settings.stall_timeout_seconds
-        )
+        self._clients = clients
         self._on_retry = on_retry
         self._may_repeat = settings.retry_after_crash
         self._may_free_memory = settings.retry_out_of_memory
+        self._is_shared = settings.comfyui_shared
+        self._is_excused = False
+        self._server: Server | None = None
 
     async def run(self, work: Work[Result], deadline: Deadline) -> Result:
         """Return what ``work`` returns.
@@ -49,9 +61,10 @@ class Recovery:
         """
         while True:
             async with deadline.enforce("start"):
-                server = await self._source.ready(deadline)
+                server = self._server = await self._source.ready(deadline)
+            self._is_excused = False
             try:
-                async with ComfyUI.at(server, self._patience) as comfyui:
+                async with self._clients.of(server) as comfyui:
                     return await work(comfyui)
             except OutOfMemory as error:
                 await self._free_memory(server, error, deadline)
@@ -59,6 +72,11 @@ class Recovery:
                 if is_broken_gpu(error.message):
                     server.condemn(f"its GPU is broken ({error.message.splitlines()[0]})")
                 raise
+            except PromptInterrupted as error:
+                if not server.is_own or self._is_shared:
+                    raise
+                # Not by anybody else: before ComfyUI 0.26 an interrupt may hit the prompt after the one that it meant.
+                await self._begin_again(server, error)
             except (ComfyUIUnavailable, PromptLost) as error:
                 await self._begin_again(server, error)
 
@@ -66,24 +84,34 @@ class Recovery:
         """Whether the work will be run once more after this error, if memory can be freed."""
         return isinstance(error, OutOfMemory) and self._may_free_memory
 
+    def excuse(self) -> None:
+        """What the work raises next is not its own fault: ComfyUI failed under another job, before this one ran."""
+        self._is_excused = True
+
+    def check_alive(self) -> None:
+        """Raise, with `excuse`, why the ComfyUI of this run is gone, if it is: so the work need not try."""
+        if self._server is not None and (death := self._server.death("queue")):
+            self.excuse()
+            raise death
+
     async def _free_memory(self, server: Server, error: OutOfMemory, deadline: Deadline) -> None:
         """Make room for another run; raise ``error`` if there was one already, or ComfyUI does not make room."""
         if not self._may_free_memory:
             raise error
         self._may_free_memory = False
         try:
-            async with deadline.enforce("free"), ComfyUI.at(server) as comfyui:
+            async with deadline.enforce("free"), self._clients.of(server) as comfyui:
                 await comfyui.http.free_memory()
         except ComfyPodError as reason:
             raise error from reason
         node = f"node {error.node_id} ({error.class_type})"
         self._tell(f"Memory was short in {node}; it was freed, and the job was run again")
 
-    async def _begin_again(self, server: Server, error: ComfyUIUnavailable | PromptLost) -> None:
+    async def _begin_again(self, server: Server, error: Ending) -> None:
         """Return if the work may be run once more, on the next ComfyUI if this one died; else raise why it failed."""
         death = await _death(server, error)
-        if self._may_repeat:
-            self._may_repeat = False
+        if self._may_repeat or self._is_excused:
+            self._may_repeat = self._may_repeat and self._is_excused
             self._tell(f"{str(death or error).rstrip('.')}; the job was run again")
             return
         if death is None and isinstance(error, ComfyUIUnavailable):
@@ -95,10 +123,10 @@ class Recovery:
         self._on_retry(reason)
 
 
-async def _death(server: Server, error: ComfyUIUnavailable | PromptLost) -> ComfyUIUnavailable | None:
+async def _death(server: Server, error: Ending) -> ComfyUIUnavailable | None:
     """Why the server is gone, if it is: its connections end a moment before its process."""
     phase = error.phase if isinstance(error, ComfyUIUnavailable) else "execute"
-    deadline = Deadline.after(0 if isinstance(error, PromptLost) else EXIT_SECONDS)
+    deadline = Deadline.after(EXIT_SECONDS if isinstance(error, ComfyUIUnavailable) else 0)
     while (death := server.death(phase)) is None and deadline.remaining_seconds > 0:  # noqa: ASYNC110 (a process)
         await asyncio.sleep(POLL_SECONDS)
     return death

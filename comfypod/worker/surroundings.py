@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ class KnownSurroundings:
 
     def __init__(self) -> None:
         self._known: Surroundings | None = None
+        self._asking = asyncio.Lock()
 
     async def of(self, http: ComfyUIHTTP) -> Surroundings:
         """What is known of this ComfyUI; asked now if it is another one than before.
@@ -35,9 +37,10 @@ class KnownSurroundings:
         Raises:
             ComfyUIUnavailable: it does not answer.
         """
-        if self._known is None or self._known.url != http.url:
-            self._known = await _ask(http)
-        return self._known
+        async with self._asking:  # once, also when several jobs come at a time
+            if self._known is None or self._known.url != http.url:
+                self._known = await _ask(http)
+            return self._known
 
     async def catalogue_anew(self, http: ComfyUIHTTP) -> Catalogue:
         """What it can run now: model files come and go."""

@@ -86,6 +86,13 @@ def test_a_sound_has_a_duration(tmp_path: Path, name: str, codec: str) -> None:
     assert (info.width, info.height, info.frames) == (None, None, None)
 
 
+def test_a_still_png_of_any_size_is_looked_at_without_another_process(tmp_path: Path) -> None:
+    path = _file(tmp_path, "a.png", files.picture("PNG", (37, 21)) + bytes(EVERYDAY_BYTES))
+    started = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert probe(path, "image/png") == MediaInfo(37, 21, None, 1)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime == started.ru_utime
+
+
 BROKEN = {
     "empty": b"",
     "text": b"no media",

@@ -14,6 +14,7 @@ from aiohttp import web
 
 from comfypod.deadline import Deadline
 from comfypod.errors import DeadlineExceeded, DownloadFailed, DownloadInterrupted, UploadFailed
+from comfypod.files.content import FileContent
 from comfypod.storage.buckets.store import Patience
 from tests.storage.buckets import bucket_at, names, soon, sparse, until, write
 from tests.storage.misbehaving_store import Answer, MisbehavingStore, cut, never, refusal, serving
@@ -35,14 +36,28 @@ def small(tmp_path: Path) -> Path:
 async def test_a_busy_store_is_asked_again(misbehaving: MisbehavingStore, small: Path) -> None:
     misbehaving.plan("PUT", refusal(503, "SlowDown"))
     misbehaving.plan("PUT", refusal(429, "TooManyRequests"))
-    await bucket_at(misbehaving.url, Patience()).upload(small, "a.png", "image/png", soon())
+    await bucket_at(misbehaving.url, Patience()).upload(FileContent(small), "a.png", "image/png", soon())
     assert misbehaving.objects["/outputs/a.png"] == SMALL
     assert not misbehaving.planned
 
 
+@pytest.mark.parametrize(("host", "signs"), [("127.0.0.1", False), ("localhost", False), ("0.0.0.0", True)])  # noqa: S104
+async def test_the_body_is_signed_where_it_could_be_changed_on_its_way(
+    misbehaving: MisbehavingStore, small: Path, tmp_path: Path, host: str, signs: bool
+) -> None:
+    made = bucket_at(misbehaving.url.replace("127.0.0.1", host))
+    sha256 = await made.upload(FileContent(small), "a.png", "image/png", soon())
+    large = FileContent(sparse(tmp_path / "a.mp4", 18_000_000))
+    await made.upload(large, "a.mp4", "video/mp4", soon())
+    assert sha256 == hashlib.sha256(SMALL).hexdigest()
+    assert (len(misbehaving.signed_bodies), sha256 in misbehaving.signed_bodies) == ((4, True) if signs else (0, False))
+
+
 async def test_a_store_that_does_not_answer_is_asked_again(misbehaving: MisbehavingStore, small: Path) -> None:
     misbehaving.plan("PUT", never)
-    await bucket_at(misbehaving.url, Patience(stall_seconds=0.3)).upload(small, "a.png", "image/png", soon())
+    await bucket_at(misbehaving.url, Patience(stall_seconds=0.3)).upload(
+        FileContent(small), "a.png", "image/png", soon()
+    )
     assert misbehaving.objects["/outputs/a.png"] == SMALL
 
 
@@ -60,7 +75,7 @@ async def test_a_store_that_keeps_refusing_fails_the_upload(
 ) -> None:
     misbehaving.plan("PUT", answer, times=10)
     with pytest.raises(UploadFailed) as caught:
-        await bucket_at(misbehaving.url).upload(small, "job/a.png", "image/png", soon())
+        await bucket_at(misbehaving.url).upload(FileContent(small), "job/a.png", "image/png", soon())
     assert caught.value.target == "outputs/job/a.png"
     assert cause in caught.value.cause
 
@@ -69,7 +84,9 @@ async def test_uploads_end_with_the_deadline(misbehaving: MisbehavingStore, smal
     misbehaving.plan("PUT", never)
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded) as caught:
-        await bucket_at(misbehaving.url, Patience()).upload(small, "a.png", "image/png", Deadline.after(0.3))
+        await bucket_at(misbehaving.url, Patience()).upload(
+            FileContent(small), "a.png", "image/png", Deadline.after(0.3)
+        )
     assert caught.value.phase == "deliver"
     assert time.monotonic() - started < 3
 
@@ -79,12 +96,12 @@ async def test_uploads_run_at_once_but_not_all(misbehaving: MisbehavingStore, sm
     made = bucket_at(misbehaving.url)
     async with asyncio.TaskGroup() as group:
         for index in range(30):
-            group.create_task(made.upload(small, str(index), "image/png", soon()))
+            group.create_task(made.upload(FileContent(small), str(index), "image/png", soon()))
     assert len(misbehaving.objects) == 30
     assert 2 <= misbehaving.most_under_way <= 8
 
 
-@pytest.mark.parametrize("size_bytes", [6_000_000, 18_000_000], ids=["while it ends", "in the middle"])
+@pytest.mark.parametrize("size_bytes", [18_000_000, 30_000_000], ids=["while it ends", "in the middle"])
 async def test_a_cancelled_upload_leaves_no_parts(
     misbehaving: MisbehavingStore, tmp_path: Path, size_bytes: int
 ) -> None:
@@ -95,14 +112,16 @@ async def test_a_cancelled_upload_leaves_no_parts(
         return await misbehaving.right_answer(request)
 
     async def two_parts_are_under_way() -> bool:
-        return misbehaving.under_way == 2  # of 6 MB the second one, too short to be sent before the end is known
+        return misbehaving.under_way == 2  # of 18 MB a third one, too short to be sent before the end is known
 
     async def no_parts_are_left() -> bool:
         return not misbehaving.uploads
 
     misbehaving.plan("PUT", held, times=2)
     path = sparse(tmp_path / "a.mp4", size_bytes)
-    upload = asyncio.create_task(bucket_at(misbehaving.url, Patience()).upload(path, "a", "video/mp4", soon()))
+    upload = asyncio.create_task(
+        bucket_at(misbehaving.url, Patience()).upload(FileContent(path), "a", "video/mp4", soon())
+    )
     await until(two_parts_are_under_way)
     started = time.monotonic()
     upload.cancel()
@@ -131,7 +150,9 @@ async def test_an_upload_cancelled_while_it_begins_is_ended_at_the_store(
 
     misbehaving.plan("POST", begin_and_wait)
     path = sparse(tmp_path / "a.mp4", 18_000_000)
-    upload = asyncio.create_task(bucket_at(misbehaving.url, Patience()).upload(path, "a", "video/mp4", soon()))
+    upload = asyncio.create_task(
+        bucket_at(misbehaving.url, Patience()).upload(FileContent(path), "a", "video/mp4", soon())
+    )
     await begun.wait()
     upload.cancel()
     asyncio.get_running_loop().call_later(0.5, let_go.set)
@@ -148,7 +169,9 @@ async def test_a_dead_store_does_not_hold_up_a_cancellation(misbehaving: Misbeha
     misbehaving.plan("PUT", never, times=9)
     misbehaving.plan("DELETE", never, times=9)
     path = sparse(tmp_path / "a.mp4", 18_000_000)
-    upload = asyncio.create_task(bucket_at(misbehaving.url, Patience()).upload(path, "a", "video/mp4", soon()))
+    upload = asyncio.create_task(
+        bucket_at(misbehaving.url, Patience()).upload(FileContent(path), "a", "video/mp4", soon())
+    )
     await until(two_parts_are_under_way)
     started = time.monotonic()
     upload.cancel()
@@ -161,7 +184,7 @@ async def test_a_dead_store_does_not_hold_up_a_cancellation(misbehaving: Misbeha
 async def test_a_key_that_s3_cannot_have_is_refused(misbehaving: MisbehavingStore, small: Path, key: str) -> None:
     made = bucket_at(misbehaving.url)
     with pytest.raises(UploadFailed, match="the key"):
-        await made.upload(small, key, "image/png", soon())
+        await made.upload(FileContent(small), key, "image/png", soon())
     with pytest.raises(UploadFailed, match="the key"):
         made.url(key)
     with pytest.raises(DownloadFailed, match="the key"):
@@ -173,7 +196,7 @@ async def test_a_file_that_cannot_be_read_fails_the_upload(misbehaving: Misbehav
     made = bucket_at(misbehaving.url)
     for path in (tmp_path / "missing.png", tmp_path):
         with pytest.raises(UploadFailed, match="its file cannot be read"):
-            await made.upload(path, "a.png", "image/png", soon())
+            await made.upload(FileContent(path), "a.png", "image/png", soon())
 
 
 async def test_a_download_goes_on_where_it_broke_off(misbehaving: MisbehavingStore, tmp_path: Path) -> None:

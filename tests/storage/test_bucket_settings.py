@@ -15,6 +15,7 @@ from aiohttp import web
 
 from comfypod.deadline import Deadline
 from comfypod.errors import ConfigurationError
+from comfypod.files.content import FileContent
 from comfypod.settings import Settings
 from comfypod.storage.buckets.bucket import Bucket
 from tests.s3_server import SECRET_ACCESS_KEY, S3Server
@@ -114,7 +115,7 @@ async def test_the_environment_of_other_programs_changes_nothing(
         monkeypatch.setenv(name, value)
     made = bucket_of(s3_server, BUCKET_PREFIX=uuid4().hex)
     await made.check(soon())
-    await made.upload(write(tmp_path / "a.png", b"fox"), "a.png", "image/png", soon())
+    await made.upload(FileContent(write(tmp_path / "a.png", b"fox")), "a.png", "image/png", soon())
     assert fetch(made.url("a.png")[0]).content == b"fox"
 
 

@@ -25,6 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from comfypod.deadline import Deadline
 from comfypod.errors import DeadlineExceeded, DownloadFailed, DownloadInterrupted
+from comfypod.files.content import FileContent
 from comfypod.storage.addresses import AddressPolicy
 from comfypod.storage.download import ByteBudget, Downloaded, Downloader
 from comfypod.storage.partial_file import BLOCK_BYTES, PartialFile
@@ -965,7 +966,7 @@ def taking(server: DownloadServer, *statuses: int) -> str:
 
 
 async def test_a_file_is_put_as_it_is(server: DownloadServer, http: SafeHTTP, upload: Path) -> None:
-    await http.put_file(taking(server), upload, "image/png", soon())
+    await http.put_file(taking(server), FileContent(upload), "image/png", soon())
     (seen,) = server.seen
     assert (seen.method, seen.path, seen.body == CONTENT) == ("PUT", "/put?X-Amz-Signature=%2F", True)
     assert (seen.headers["content-type"], seen.headers["content-length"]) == ("image/png", str(len(CONTENT)))
@@ -974,12 +975,12 @@ async def test_a_file_is_put_as_it_is(server: DownloadServer, http: SafeHTTP, up
 
 async def test_an_empty_file_is_put(server: DownloadServer, http: SafeHTTP, upload: Path) -> None:
     write(upload, b"")
-    await http.put_file(taking(server), upload, "text/plain", soon())
+    await http.put_file(taking(server), FileContent(upload), "text/plain", soon())
     assert (server.seen[0].headers["content-length"], server.seen[0].body) == ("0", b"")
 
 
 async def test_a_busy_target_is_asked_again(server: DownloadServer, http: SafeHTTP, upload: Path) -> None:
-    await http.put_file(taking(server, 503, 429), upload, "image/png", soon())
+    await http.put_file(taking(server, 503, 429), FileContent(upload), "image/png", soon())
     assert [seen.body == CONTENT for seen in server.seen] == [True] * 3
 
 
@@ -988,7 +989,7 @@ async def test_a_target_that_refuses_is_final(
     server: DownloadServer, http: SafeHTTP, upload: Path, status: int
 ) -> None:
     with pytest.raises(DownloadFailed, match=f"HTTP {status}") as caught:
-        await http.put_file(taking(server, status), upload, "image/png", soon())
+        await http.put_file(taking(server, status), FileContent(upload), "image/png", soon())
     assert (caught.value.address, caught.value.retryable) == (server.origin + "/put", False)
     assert len(server.seen) == 1
 
@@ -996,7 +997,7 @@ async def test_a_target_that_refuses_is_final(
 async def test_nothing_is_put_to_private_addresses(server: DownloadServer, upload: Path) -> None:
     async with SafeHTTP(AddressPolicy.from_lists("", "")) as http:
         with pytest.raises(DownloadFailed, match="not public"):
-            await http.put_file(taking(server), upload, "image/png", soon())
+            await http.put_file(taking(server), FileContent(upload), "image/png", soon())
     assert server.seen == []
 
 
@@ -1004,10 +1005,10 @@ async def test_a_target_that_takes_nothing_is_given_up(upload: Path) -> None:
     write(upload, bytes(50_000_000))
     async with SafeHTTP(LOOPBACK, idle_timeout_seconds=0.2) as http, raw_server(stay=True) as url:
         with pytest.raises(DeadlineExceeded) as caught:
-            await http.put_file(url, upload, "image/png", soon(0.15))
+            await http.put_file(url, FileContent(upload), "image/png", soon(0.15))
         assert caught.value.phase == "upload"
         with pytest.raises(DownloadInterrupted, match="nothing moved"):
-            await http._put_once(LOOPBACK.check_url(url), upload, "image/png")
+            await http._put_once(LOOPBACK.check_url(url), FileContent(upload), "image/png")
 
 
 async def test_an_upload_may_be_slow(upload: Path) -> None:
@@ -1027,10 +1028,10 @@ async def test_an_upload_may_be_slow(upload: Path) -> None:
     slow = await asyncio.start_server(take, "127.0.0.1", 0)
     async with slow, SafeHTTP(LOOPBACK, idle_timeout_seconds=0.5) as http:
         port = slow.sockets[0].getsockname()[1]
-        await http._put_once(LOOPBACK.check_url(f"http://127.0.0.1:{port}/"), upload, "image/png")
+        await http._put_once(LOOPBACK.check_url(f"http://127.0.0.1:{port}/"), FileContent(upload), "image/png")
     assert time.monotonic() - started > 0.5
 
 
 async def test_a_file_that_is_missing_cannot_be_put(server: DownloadServer, http: SafeHTTP, tmp_path: Path) -> None:
     with pytest.raises(DownloadFailed, match="could not be read"):
-        await http.put_file(taking(server), tmp_path / "missing", "image/png", soon())
+        await http.put_file(taking(server), FileContent(tmp_path / "missing"), "image/png", soon())

@@ -62,6 +62,36 @@ async def test_a_timeout_inside_is_not_taken_for_the_deadline() -> None:
     assert not isinstance(caught.value, ComfyPodError)
 
 
+async def test_a_deadline_that_stands_still_leaves_what_it_had() -> None:
+    deadline = Deadline.after(0.2)
+    deadline.pause()
+    left = deadline.remaining_seconds
+    async with deadline.enforce("queue"):
+        await asyncio.sleep(0.3)
+        assert deadline.remaining_seconds == left
+        deadline.resume()
+        assert 0.1 < deadline.remaining_seconds <= left
+    with pytest.raises(DeadlineExceeded):
+        async with deadline.enforce("execute"):
+            await asyncio.sleep(60)
+
+
+async def test_a_deadline_ends_a_body_that_it_spared_while_it_stood_still() -> None:
+    deadline, spared = Deadline.after(0.05), asyncio.Event()
+
+    async def work() -> None:
+        async with deadline.enforce("execute"):
+            deadline.pause()
+            await asyncio.sleep(0.1)
+            spared.set()
+            deadline.resume()
+            await asyncio.sleep(60)
+
+    with pytest.raises(DeadlineExceeded):
+        await work()
+    assert spared.is_set()
+
+
 async def test_a_deadline_lets_cancellation_pass() -> None:
     async def wait() -> None:
         async with Deadline.after(60).enforce("execute"):

@@ -207,8 +207,10 @@ def test_messages_of_other_prompts_change_nothing() -> None:
 
 
 def test_the_running_node_after_a_reconnection_comes_without_a_prompt_id() -> None:
-    session = PromptSession("p", Workflow({}))
-    assert session.receive_message('{"type": "executing", "data": {"node": "3"}}') == (NodeStarted("3"),)
+    session, message = PromptSession("p", Workflow({})), '{"type": "executing", "data": {"node": "3"}}'
+    assert session.receive_message(message) == ()  # that of another prompt of the same client
+    session.receive_snapshot(queue("p"), {})
+    assert session.receive_message(message) == (NodeStarted("3"),)
     assert not session.receive_message('{"type": "executing", "data": {"node": null}}')
     assert not session.end_announced
 

@@ -299,7 +299,6 @@ class Stage:
         if self.fault.chatter:
             self._tasks.append(asyncio.create_task(self._chatter()))
         if how == "answer lost":
-            self._connected.clear()  # The client leaves its websocket when it gets no answer.
             await self._struck.wait()
             return _reset(request)
         return web.json_response({"prompt_id": self._prompt_id, "number": 0, "node_errors": self.play.node_errors})

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
+import io
+import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +16,15 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from comfypod.comfyui.http import ComfyUIHTTP
 from comfypod.comfyui.outputs import OutputFile
 from comfypod.comfyui.protocol import QueueSnapshot
 from comfypod.deadline import Deadline
 from comfypod.errors import OutputTooLarge, OutputVanished, ProtocolViolation, UploadFailed
+from comfypod.files.content import FileContent
 from comfypod.schema.artifact import Artifact
 from comfypod.schema.job import OutputSelection
 from comfypod.schema.workflow import Workflow
@@ -30,14 +36,15 @@ FILE = OutputFile("9", 0, "data.bin", "", "output")
 
 
 class Files:
-    """Serves one file of ``size`` bytes, and answers /queue as it is told."""
+    """Serves one file of ``size`` bytes, or ``content``, and answers /queue as it is told."""
 
     def __init__(self) -> None:
         self.size: int | None = 3000
+        self.content: bytes | None = None
         self.queue: object = {"queue_running": [], "queue_pending": []}
 
     async def view(self, _: web.Request) -> web.Response:
-        return web.Response(status=404) if self.size is None else web.Response(body=bytes(self.size))
+        return web.Response(status=404) if self.size is None else web.Response(body=self.content or bytes(self.size))
 
     async def show_queue(self, _: web.Request) -> web.Response:
         return web.json_response(self.queue)
@@ -48,13 +55,16 @@ class Shelf:
 
     def __init__(self, room: int = 10) -> None:
         self.files: dict[str, int] = {}
+        self.newest = b""
         self._room = room
 
-    async def upload(self, path: Path, key: str, content_type: str, deadline: Deadline) -> None:
+    async def upload(self, content: FileContent, key: str, content_type: str, deadline: Deadline) -> str:
         del content_type, deadline
         if len(self.files) >= self._room:
             raise UploadFailed(key, "it is full")
-        self.files[key] = path.stat().st_size
+        self.files[key] = content.size_bytes()
+        self.newest = bytes(content.read())
+        return hashlib.sha256(self.newest).hexdigest()
 
     def url(self, key: str) -> tuple[str, datetime | None]:
         return f"https://shelf.example/{key}", datetime(2026, 11, 22, 8, tzinfo=UTC)
@@ -109,6 +119,32 @@ async def test_what_does_not_fit_goes_to_the_bucket_and_all_of_it(http: ComfyUIH
         "https://shelf.example/job-1/9/b.bin",
     ]
     assert artifacts[0].url_expires_at == "2026-11-22T08:00:00Z"
+
+
+def png(side: int, text: str) -> bytes:
+    """A picture of noise, with a text as ComfyUI keeps the workflow."""
+    noise = Image.frombytes("RGB", (side, side), random.Random(side).randbytes(3 * side * side))  # noqa: S311
+    notes, content = PngInfo(), io.BytesIO()
+    notes.add_text("prompt", text)
+    noise.save(content, "PNG", pnginfo=notes)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("wanted", ["inline", "bucket", "path"])
+async def test_every_way_takes_the_same_bytes_and_tells_their_hash(
+    http: ComfyUIHTTP, files: Files, workspace: Workspace, tmp_path: Path, wanted: str
+) -> None:
+    file, shelf = OutputFile("9", 0, "a.png", "", "output"), Shelf()
+    for side in (16, 400):  # small, and too large to be encoded on the spot
+        files.content = png(side, f'{{"filename_prefix": "{workspace.folder}/fox"}}')
+
+        (artifact,) = await deliver(http, workspace, file, wanted=wanted, store=shelf, volume=tmp_path / "volume")
+
+        inline = base64.b64decode(artifact.data) if wanted == "inline" else b""
+        content = {"inline": inline, "bucket": shelf.newest}.get(wanted) or Path(artifact.data).read_bytes()
+        assert content == png(side, '{"filename_prefix": "fox"}')
+        assert (artifact.size_bytes, artifact.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+        assert (artifact.width, artifact.height) == (side, side)
 
 
 @pytest.mark.parametrize("store", [None, Shelf()])

@@ -60,7 +60,7 @@ async def test_a_broken_output_is_delivered_as_its_node_left_it(tmp_path: Path, 
     async with Workspace("1", None) as workspace:
         workspace.folder = "job-1"
         for selection in (OutputSelection(), OutputSelection(format="webp"), OutputSelection(metadata=False)):
-            assert finish(path, "a.png", selection, workspace).path.read_bytes() == content
+            assert bytes(finish(path, "a.png", selection, workspace).content.read()) == content
 
 
 def test_the_hint_of_a_value_stands_in_place_of_comfyuis_own_words() -> None:

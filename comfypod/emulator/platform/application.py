@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
+from aiohttp.typedefs import Middleware
 
 from comfypod.emulator.events import log_event
 from comfypod.emulator.platform.client_routes import ClientRoutes
@@ -36,7 +37,7 @@ class PlatformApplication:
 
     ``worker_states`` tells which worker processes there are, and how they are. ``replace`` ends one of them and has
     another started; it tells whether it could. ``overview`` is the answer of GET /emulator/state; without it, the
-    endpoint's own.
+    endpoint's own. ``middlewares`` see every request before anything else does.
     """
 
     def __init__(
@@ -46,16 +47,20 @@ class PlatformApplication:
         worker_states: Callable[[], Mapping[str, str]],
         replace: Callable[[str], bool],
         overview: Callable[[], Document] | None = None,
+        *,
+        middlewares: Sequence[Middleware] = (),
     ) -> None:
         self._endpoint = endpoint
         self._identity = identity
         self._worker_states = worker_states
         self._replace = replace
         self._overview = overview or endpoint.overview
+        self._middlewares = middlewares
 
     def build(self) -> web.Application:
         """The application, to be served; the endpoint lives as long as it does."""
-        application = web.Application(middlewares=[faults_on_the_wire(self._endpoint.faults), errors_as_json])
+        inner = [faults_on_the_wire(self._endpoint.faults), errors_as_json]
+        application = web.Application(middlewares=[*self._middlewares, *inner])
         application.cleanup_ctx.append(self._endpoint.lifetime)
         for prefix, routes, guard in (
             (_ENDPOINT, ClientRoutes(self._endpoint, self._worker_states).table(), self._for_client),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import datetime
@@ -22,23 +23,27 @@ from comfypod.errors import (
     UploadFailed,
     UploadRefused,
 )
+from comfypod.files.content import FileContent
 from comfypod.logs import event
 from comfypod.settings import Settings
 from comfypod.storage.buckets.address import BucketAddress
 from comfypod.storage.buckets.faults import Fault, StoreFailure
-from comfypod.storage.buckets.parts import UploadMemory, parts_of
+from comfypod.storage.buckets.parts import FileParts, UploadMemory
 from comfypod.storage.buckets.store import (
     PART_BYTES,
     PARTS_IN_MEMORY,
     PATIENCE,
+    WHOLE_BYTES,
     BucketKeys,
     Patience,
     Store,
 )
 from comfypod.storage.download import ByteBudget, Downloaded
 
-PARTS_OF_ALL_UPLOADS = 8
-"""What all uploads together hold in memory, in parts: 40 MiB. Two large files, or eight that fit in one part."""
+UPLOAD_MEMORY_BYTES = 40 * 1024**2
+"""What all uploads together hold in memory: two large files, or four of 10 MiB."""
+LEAST_HELD_BYTES = UPLOAD_MEMORY_BYTES // 8
+"""What a small one counts for: no more than eight at a time."""
 BLOCK_BYTES = 1024**2
 """Least size of what is read from the bucket and written to disk at a time."""
 
@@ -64,8 +69,8 @@ _PROBE_PATIENCE = Patience(stall_seconds=10, retry_seconds=10, retries=2)
 class OutputBucket(Protocol):
     """What delivery needs of a bucket, whoever owns it."""
 
-    async def upload(self, path: Path, key: str, content_type: str, deadline: Deadline) -> None:
-        """Store the file under ``key``, over what is there."""
+    async def upload(self, content: FileContent, key: str, content_type: str, deadline: Deadline) -> str:
+        """Store the file under ``key``, over what is there; return the SHA-256 of what was sent."""
 
     def url(self, key: str) -> tuple[str, datetime | None]:
         """An address to fetch it from, and the moment (UTC) it stops to work at; None: never."""
@@ -94,7 +99,7 @@ class Bucket:
         # The time of a download counts from its start, and a long one may break off late: there tries are counted.
         unhurried = replace(patience, retry_seconds=3_600, retries=min(patience.retries, DOWNLOAD_RETRIES))
         self._reading_store = Store(address, keys, unhurried)
-        self._memory = UploadMemory(PARTS_OF_ALL_UPLOADS)
+        self._memory = UploadMemory(UPLOAD_MEMORY_BYTES)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Bucket | None:
@@ -157,10 +162,10 @@ class Bucket:
             url=place.endpoint_url, bucket=place.bucket, objects=objects, region=place.region, cause=failure.cause
         )
 
-    async def upload(self, path: Path, key: str, content_type: str, deadline: Deadline) -> None:
-        """Store the file under ``key``, over what is there.
+    async def upload(self, content: FileContent, key: str, content_type: str, deadline: Deadline) -> str:
+        """Store the file under ``key``, over what is there; return the SHA-256 of what was sent.
 
-        It is streamed from disk; when many come at once, some wait for their turn.
+        It is read once, from disk; when many come at once, some wait for their turn.
 
         Raises:
             UploadFailed: the store could not be reached, or the file could not be read.
@@ -171,16 +176,25 @@ class Bucket:
         attributes = {"Content-Type": content_type, "Content-Disposition": _inline(key)}
         async with deadline.enforce("deliver"):
             try:
-                size_bytes = (await asyncio.to_thread(path.stat)).st_size
-                parts = 1 if size_bytes < PART_BYTES else PARTS_IN_MEMORY
-                async with self._memory.hold(parts), aclosing(parts_of(path)) as blocks:
-                    await self._store.upload(object_key, blocks, attributes)
+                return await self._send(content, object_key, attributes)
             except StoreFailure as failure:
                 kind = UploadFailed if failure.passing else UploadRefused
                 raise kind(f"{self.name}/{object_key}", failure.cause) from failure
             except OSError as error:
                 cause = f"its file cannot be read ({error.strerror})"
                 raise UploadFailed(f"{self.name}/{object_key}", cause) from error
+
+    async def _send(self, content: FileContent, object_key: str, attributes: Mapping[str, str]) -> str:
+        size_bytes = await asyncio.to_thread(content.size_bytes)
+        is_whole = size_bytes <= WHOLE_BYTES
+        parts = FileParts(content, size_bytes, WHOLE_BYTES if is_whole else PART_BYTES)
+        held_bytes = max(size_bytes, LEAST_HELD_BYTES) if is_whole else PARTS_IN_MEMORY * PART_BYTES
+        async with self._memory.hold(held_bytes), aclosing(parts.read()) as blocks:
+            if is_whole:
+                await self._store.put(object_key, await anext(blocks), attributes)
+            else:
+                await self._store.put_parts(object_key, blocks, attributes)
+        return parts.sha256
 
     def url(self, key: str) -> tuple[str, datetime | None]:
         """An address to fetch the object from, and the moment (UTC) until which it works; None: for ever.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -20,6 +19,7 @@ from comfypod.errors import (
     UploadFailed,
     UploadRefused,
 )
+from comfypod.files.content import FileContent
 from comfypod.storage.buckets.address import BucketAddress, FieldNames
 from comfypod.storage.buckets.faults import StoreFailure
 from comfypod.storage.buckets.store import BucketKeys, Store
@@ -85,8 +85,8 @@ class RequestBucket:
         """The bucket's name."""
         return self._address.bucket
 
-    async def upload(self, path: Path, key: str, content_type: str, deadline: Deadline) -> None:
-        """Store the file under ``key``, over what is there.
+    async def upload(self, content: FileContent, key: str, content_type: str, deadline: Deadline) -> str:
+        """Store the file under ``key``, over what is there; return the SHA-256 of what was sent.
 
         Raises:
             UploadFailed: the store did not answer, or the file could not be read.
@@ -98,7 +98,7 @@ class RequestBucket:
             lifetime_seconds = min(LONGEST_LIFETIME_SECONDS, math.ceil(deadline.remaining_seconds) + 60)
             url = self._store.presigned_put(self._address.object_key(key), lifetime_seconds)
             async with deadline.enforce("deliver"), self._turns:
-                await self._http.put_file(url, path, content_type, deadline)
+                return await self._http.put_file(url, content, content_type, deadline)
         except (StoreFailure, DownloadFailed) as error:
             passing = error.passing if isinstance(error, StoreFailure) else error.retryable
             raise (UploadFailed if passing else UploadRefused)(self._target(key), error.cause) from error

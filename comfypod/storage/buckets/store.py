@@ -8,10 +8,10 @@ Facts about obstore 0.12 (object_store 0.14 beneath), from its source and tried 
   Left to them is how objects are stored (AWS_SERVER_SIDE_ENCRYPTION and the like).
 - It sends no checksum headers or trailers unless told to (``Request::with_payload``, ``aws/client.rs``). AWS's own SDKs
   do by now, which "some 3rd party S3 compatible services currently do not support" (docs.aws.amazon.com/sdk-for-cpp,
-  "MD5 Checksum Fallback"). The signature covers the body's SHA-256, so that damage on the way is noticed all the same.
+  "MD5 Checksum Fallback"). Where nothing else protects the body, the signature covers its SHA-256 (`_is_protected`).
 - ``delete`` uses DeleteObjects, which Google and RunPod do not have, unless ``disable_bulk_delete`` is set.
 - A read timeout runs from the request's start to the answer's first byte, and from there between two bytes.
-- A writer that is dropped forgets its multipart upload and leaves its parts in the bucket: `Store.upload` ends it.
+- A writer that is dropped forgets its multipart upload and leaves its parts in the bucket: `Store.put_parts` ends it.
   What a killed process leaves behind only a lifecycle rule of the bucket (AbortIncompleteMultipartUpload) removes.
 """
 
@@ -21,9 +21,11 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from mmap import mmap
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import obstore
 from obstore.store import S3Store
@@ -39,8 +41,10 @@ if TYPE_CHECKING:
 Block = bytes | mmap
 """Some of a file's content, not copied again."""
 
-PART_BYTES = 5 * 1024**2
-"""Size of an upload's parts: the least that S3 takes. 10,000 of them at most, so that 48 GiB is the largest file."""
+WHOLE_BYTES = 16 * 1024**2
+"""Up to this size a file goes in one request, which a picture nearly always does; in parts it would take three."""
+PART_BYTES = 6 * 1024**2
+"""Size of a larger one's parts: whole huge pages, over the 5 MiB that S3 asks for. 10,000 of them at most: 58 GiB."""
 PARTS_AT_ONCE = 2
 PARTS_IN_MEMORY = PARTS_AT_ONCE + 1
 """What one large upload holds: the parts on their way, and the one that waits to go."""
@@ -86,31 +90,22 @@ class Store:
     def __init__(self, address: BucketAddress, keys: BucketKeys, patience: Patience = PATIENCE) -> None:
         self._store = _open(address, keys, patience)
 
-    async def upload(self, key: str, blocks: AsyncIterator[Block], attributes: Mapping[str, str]) -> None:
-        """Store an object from blocks of `PART_BYTES`, over what is there; only the last one may be shorter.
-
-        A single short block goes as a plain PUT, all else as a multipart upload. ``attributes`` are headers to store
-        with it. An upload that fails or is cancelled leaves no parts in the bucket.
+    async def put(self, key: str, content: Block, attributes: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Store an object in one request, over what is there; ``attributes`` are headers to store with it.
 
         Raises:
             StoreFailure: the store refused, or could not be reached for as long as its `Patience` says.
         """
-        first = await anext(blocks, b"")
-        if len(first) < PART_BYTES:
-            await self.put(key, first, attributes)
-        else:
-            await self._upload_parts(key, first, blocks, attributes)
-
-    async def put(self, key: str, content: Block, attributes: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Store a small object. Raises `StoreFailure`."""
         with explained():
             await obstore.put_async(
                 self._store, _checked(key), content, attributes=dict(attributes), use_multipart=False
             )
 
-    async def _upload_parts(
-        self, key: str, first: Block, others: AsyncIterator[Block], attributes: Mapping[str, str]
-    ) -> None:
+    async def put_parts(self, key: str, parts: AsyncIterator[Block], attributes: Mapping[str, str]) -> None:
+        """Store an object from parts of `PART_BYTES`, like `put`; only the last one may be shorter.
+
+        An upload that fails or is cancelled leaves no parts in the bucket. Raises `StoreFailure`.
+        """
         writer = obstore.open_writer_async(
             self._store,
             _checked(key),
@@ -119,11 +114,13 @@ class Store:
             max_concurrency=PARTS_AT_ONCE,
         )
         try:
+            first = await anext(parts)
             with explained():
                 await _begin(writer, first)
-            async for block in others:
+            del first  # it is in memory for as long as anybody names it
+            async for part in parts:
                 with explained():
-                    await writer.write(block)
+                    await writer.write(part)
         except BaseException as error:
             await _abort(writer, error)
             raise
@@ -180,7 +177,7 @@ def _open(address: BucketAddress, keys: BucketKeys, patience: Patience) -> S3Sto
         virtual_hosted_style_request=virtual,
         s3_express=False,
         skip_signature=False,
-        unsigned_payload=False,
+        unsigned_payload=_is_protected(address.endpoint_url),
         request_payer=False,
         disable_bulk_delete=True,
         credential_provider=credential,
@@ -196,6 +193,20 @@ def _open(address: BucketAddress, keys: BucketKeys, patience: Patience) -> S3Sto
             "backoff": {"init_backoff": timedelta(seconds=0.2), "max_backoff": timedelta(seconds=5), "base": 2},
         },
     )
+
+
+def _is_protected(endpoint_url: str) -> bool:
+    """Whether nobody can change what is sent on its way, so that its hash need not be signed.
+
+    TLS sees to that, and what stays on this machine has no way. Amazon's own client decides in the same manner for TLS:
+    botocore 1.44, ``auth.py``, ``S3SigV4Auth._should_sha256_sign_payload``.
+    """
+    parts = urlsplit(endpoint_url)
+    try:
+        is_here = ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        is_here = parts.hostname == "localhost"
+    return parts.scheme == "https" or is_here
 
 
 def _checked(key: str) -> str:
