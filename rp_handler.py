@@ -92,12 +92,18 @@ def _import_sdk() -> Any:  # noqa: ANN401 (a module without types)
 
 def _serve(worker: WorkerApplication) -> None:
     """Hand over to the SDK, until the worker is told to end."""
+    from comfypod.worker.answer import Answer  # noqa: PLC0415
     from comfypod.worker.ending import Ending  # noqa: PLC0415
 
-    handler = worker.handler(_progress_sender())
-    ending = Ending(handler, worker.settings.jobs_at_a_time, _jobs_held, worker.end_comfyui)
+    send_progress = _progress_sender()
+    ending = Ending(worker.handler(send_progress), worker.settings.jobs_at_a_time, _jobs_held, worker.end_comfyui)
+
+    async def handle(job: Mapping[str, Any]) -> dict[str, Any]:
+        answer = await ending.handle(job)
+        return answer if send_progress is None else Answer(answer)  # a local run prints the whole of it
+
     with ending.expected():
-        _import_sdk().serverless.start({"handler": ending.handle, "concurrency_modifier": ending.concurrency})
+        _import_sdk().serverless.start({"handler": handle, "concurrency_modifier": ending.concurrency})
 
 
 def _jobs_held() -> int:

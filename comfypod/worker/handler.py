@@ -19,7 +19,6 @@ from comfypod.schema.output import failure_to_json, size_of, success_to_json
 from comfypod.schema.workflow import Workflow
 from comfypod.settings import Settings
 from comfypod.storage.buckets.bucket import OutputBucket
-from comfypod.worker.answer import Answer
 from comfypod.worker.costs import LearnedCosts
 from comfypod.worker.delivery import Ways
 from comfypod.worker.facilities import Facilities
@@ -69,7 +68,7 @@ class Handler:
             except ComfyPodError as error:
                 event("job_failed", logging.WARNING, code=error.code, error=str(error)[:500])
                 answer = self._failure(error, state)
-            return Answer(self._ask_for_refresh(self._tell_boot(answer)))
+            return self._ask_for_refresh(self._tell_boot(answer))
 
     @contextmanager
     def _cancellable(self) -> Iterator[None]:

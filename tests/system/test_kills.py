@@ -49,7 +49,7 @@ class ComfyUI:
     def __init__(self, endpoint: LocalEndpoint) -> None:
         self._log = endpoint.log_file
         self._endpoint = endpoint
-        self._struck_before = self._strikes()
+        self._struck_before = self._told(" strikes")
         deadline = Deadline.after(STEP_SECONDS)
         while not (found := self._find()):
             deadline.check("looking for ComfyUI")
@@ -70,17 +70,27 @@ class ComfyUI:
         with urllib.request.urlopen(f"{self.url}{path}", body, timeout=10) as response:  # noqa: S310
             return json.loads(response.read() or b"{}")
 
+    def replace(self) -> ComfyUI:
+        """Kill it; the one that takes its place. The worker has no connection to that yet."""
+        ready_before = self._told("comfyui_ready")
+        self.process.kill()
+        deadline = Deadline.after(STEP_SECONDS)
+        while self._told("comfyui_ready") == ready_before:
+            deadline.check("waiting for the next ComfyUI")
+            time.sleep(0.05)
+        return ComfyUI(self._endpoint)
+
     def hold(self, fault: str) -> None:
         """Plan a fault that holds the next job."""
         separator = "" if fault.endswith(":") else ","
         self.call("/emulator/faults", {"faults": [f"{fault}{separator}seconds={HELD_SECONDS}"]})
 
-    def _strikes(self) -> int:
-        return self._log.read_text(encoding="utf-8").count(" strikes")
+    def _told(self, words: str) -> int:
+        return self._log.read_text(encoding="utf-8").count(words)
 
     def wait_until_held(self) -> None:
         deadline = Deadline.after(STEP_SECONDS)
-        while self._strikes() == self._struck_before:
+        while self._told(" strikes") == self._struck_before:
             deadline.check("waiting for the fault")
             time.sleep(0.01)
 
@@ -162,6 +172,8 @@ def test_a_job_survives_the_death_of_comfyui(
         pytest.skip("a real ComfyUI cannot be held there")
     client.submit(save_color(1000 + color)).wait(timeout_seconds=STEP_SECONDS)  # the worker is up
     comfyui = ComfyUI(endpoint)
+    if place == "while the websocket is opened":
+        comfyui = comfyui.replace()
     if fault:
         comfyui.hold(fault)
     if place == "while it waits behind another prompt":
