@@ -27,7 +27,8 @@ from pathlib import Path
 from benchmarks.figures import Report
 from benchmarks.measures import cancel, cost, flat, idle, overhead, start
 from benchmarks.rig.contenders import Contender, read_contenders
-from benchmarks.rig.site import Rig, start_service
+from benchmarks.rig.site import Rig
+from benchmarks.rig.stores import NAMES, Store, start_store
 
 MEASURES = ("idle", "overhead", "cost", "start", "cancel", "flat")
 CONTENDERS = "floor,comfypod,comfypod@6,sdk-1,sdk-2,sdk-3"
@@ -54,8 +55,8 @@ def main() -> int:
     with ExitStack() as stack:
         folder = arguments.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
         rig = Rig(os.environ.get("COMFYUI_COMMAND") or None, folder.resolve())
-        bucket_url = start_service(stack, "benchmarks.rig.sink").strip()
-        reports = _measure(wanted, contenders, rig, arguments, bucket_url)
+        store = start_store(arguments.store, stack, rig.folder)
+        reports = _measure(wanted, contenders, rig, arguments, store)
     if arguments.json:
         raw = {name: report.raw for name, report in reports.items()}
         arguments.json.write_text(json.dumps({"machine": _machine(), "engine": rig.engine, **raw}, indent=1))
@@ -67,7 +68,7 @@ def _measure(
     contenders: Sequence[Contender],
     rig: Rig,
     arguments: argparse.Namespace,
-    bucket_url: str,
+    store: Store,
 ) -> Mapping[str, Report]:
     """Every measure that is wanted; each prints its tables when it is through."""
     rounds, quick = arguments.rounds, arguments.quick
@@ -75,8 +76,8 @@ def _measure(
     jobs = arguments.jobs or (flat.QUICK_JOBS if quick else flat.JOBS)
     calls: Mapping[str, Callable[[], Report]] = {
         "idle": lambda: idle.measure(contenders, rig.distant(), rounds, quick=quick),
-        "overhead": lambda: overhead.measure(contenders, rig, rounds, bucket_url=bucket_url, quick=quick),
-        "cost": lambda: cost.measure(contenders, rig, rounds, bucket_url=bucket_url, quick=quick),
+        "overhead": lambda: overhead.measure(contenders, rig, rounds, store=store, quick=quick),
+        "cost": lambda: cost.measure(contenders, rig, rounds, store=store, quick=quick),
         "start": lambda: start.measure(rig.comfyui_command, rig.folder / "start", rounds),
         "cancel": lambda: cancel.measure(contenders, rig, rounds),
         "flat": lambda: flat.measure(ours or contenders, rig, jobs=jobs),
@@ -84,7 +85,9 @@ def _measure(
     print(
         f"## Benchmark\n\nOn {rig.engine}; the platform is the local RunPod; a node that waits stands for a GPU's work."
     )
-    print(f"{_machine()}. {time.strftime('%Y-%m-%d %H:%M %Z')}, rounds: {rounds}.\n", flush=True)
+    print(
+        f"S3 is {arguments.store}. {_machine()}. {time.strftime('%Y-%m-%d %H:%M %Z')}, rounds: {rounds}.\n", flush=True
+    )
     reports = {}
     for name in wanted:
         begun = time.monotonic()
@@ -113,6 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--comfyui-port", action="append", default=[], metavar="NAME=PORT")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each case is measured, in turn")
     parser.add_argument("--jobs", type=int, default=0, help=f"of the measure flat (default: {flat.JOBS:,})")
+    parser.add_argument("--store", choices=NAMES, default=NAMES[0], help="where S3 results go (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="few and small cases, to see that it works")
     parser.add_argument("--folder", type=Path, help="for logs and ComfyUI's folders (default: one that is removed)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single value there")

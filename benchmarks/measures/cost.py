@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from benchmarks.figures import Report, Samples, table_of
 from benchmarks.rig.contenders import Contender
 from benchmarks.rig.site import ContenderFailed, Rig, Work, site
+from benchmarks.rig.stores import Store
 from benchmarks.rig.usage import measured_cost, settle
 
 TIMEOUT_SECONDS = 120.0
@@ -34,7 +35,7 @@ NOTE = (
 )
 
 
-def measure(contenders: Sequence[Contender], rig: Rig, rounds: int, *, bucket_url: str, quick: bool) -> Report:
+def measure(contenders: Sequence[Contender], rig: Rig, rounds: int, *, store: Store, quick: bool) -> Report:
     """Every case, all contenders in turn, ``rounds`` times."""
     quantities = {
         "idle": Samples("MiB", 1),
@@ -47,7 +48,7 @@ def measure(contenders: Sequence[Contender], rig: Rig, rounds: int, *, bucket_ur
             if quick and case.name not in QUICK:
                 continue
             for contender in contenders:
-                _measure_one(contender, rig.with_bucket(bucket_url if case.to_bucket else None), case, quantities)
+                _measure_one(contender, rig.with_store(store if case.to_bucket else None), case, quantities)
     names = [item.name for item in contenders]
     tables = [
         table_of(f"Cost of one job: {name}", samples, names, NOTE if name == "idle" else "")

@@ -12,6 +12,7 @@ from benchmarks.figures import Report, Samples, Table, overhead_ms, split_ms, ta
 from benchmarks.measures.idle import warm_up
 from benchmarks.rig.contenders import Contender
 from benchmarks.rig.site import ContenderFailed, Rig, Site, Work, sites
+from benchmarks.rig.stores import Store
 
 COLLECTION_SECONDS = 10.5
 """ComfyUI collects garbage after a prompt if it has not for ten seconds (main.py, ``gc_collect_interval``)."""
@@ -34,21 +35,21 @@ class Case:
 
 
 INLINE = (
-    Case("64 x 64, inline", Work(), 5),
+    Case("64 x 64, inline", Work(), 12),
     Case("64 x 64, inline, garbage collection due", Work(seconds=COLLECTION_SECONDS), real_only=True),
     Case("1024 x 1024 (1.9 MB), inline", Work(size=1024, noise_percent=60), 3),
-    Case("4 x 2048 x 2048 (30 MB), inline", Work(size=2048, count=4, noise_percent=60), 2),
+    Case("4 x 2048 x 2048 (30 MB), inline", Work(size=2048, count=4, noise_percent=60), 3),
 )
 BUCKET = (
     Case("1024 x 1024 (1.9 MB), S3", Work(size=1024, noise_percent=60), 3),
-    Case("4 x 2048 x 2048 (30 MB), S3", Work(size=2048, count=4, noise_percent=60), 2),
+    Case("4 x 2048 x 2048 (30 MB), S3", Work(size=2048, count=4, noise_percent=60), 3),
     Case("16 x 2048 x 2048 (200 MB), S3", Work(size=2048, count=16)),
 )
 QUICK = ("64 x 64, inline", "1024 x 1024 (1.9 MB), S3")
 NOTE = (
     "From the moment at which the local RunPod has handed the job out to the last byte of its result there (S3: of the "
     "answer, which comes after the uploads), without what ComfyUI executed meanwhile. One job at a time, no latency; "
-    "median, range, and the ratio to the floor's median. S3 is a store on this machine that takes everything."
+    "median, range, and the ratio to the floor's median. S3 is a store on this machine."
 )
 SPLIT_NOTE = (
     "Medians in ms. take and answer: what the worker cannot see, by the clocks of the platform and of ComfyUI; "
@@ -56,15 +57,15 @@ SPLIT_NOTE = (
 )
 
 
-def measure(contenders: Sequence[Contender], rig: Rig, rounds: int, *, bucket_url: str, quick: bool) -> Report:
+def measure(contenders: Sequence[Contender], rig: Rig, rounds: int, *, store: Store, quick: bool) -> Report:
     """Every case, all contenders in turn, ``rounds`` times: first inline, then, with other workers, to S3."""
     samples = Samples("ms", digits=1)
     splits: Splits = {}
-    for cases, url in ((INLINE, None), (BUCKET, bucket_url)):
+    for cases, place in ((INLINE, None), (BUCKET, store)):
         wanted = [case for case in cases if not (quick and case.name not in QUICK)]
         if rig.comfyui_command is None:
             wanted = [case for case in wanted if not case.real_only]
-        _measure_cases(contenders, rig.with_bucket(url), wanted, rounds=rounds, samples=samples, splits=splits)
+        _measure_cases(contenders, rig.with_store(place), wanted, rounds=rounds, samples=samples, splits=splits)
     names = [item.name for item in contenders]
     tables = [table_of("Overhead of one job", samples, names, NOTE)]
     tables += [_split_table(name, splits) for name in names if any(one == name for _, one in splits)]

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 
@@ -23,6 +23,9 @@ from benchmarks.rig.contenders import ROOT, Contender
 from benchmarks.rig.usage import WorkerProcesses
 from comfypod.child import Child
 from comfypod.comfyui.process import answers, free_port
+
+if TYPE_CHECKING:
+    from benchmarks.rig.stores import Store
 
 START_SECONDS = 180.0
 STOP_SECONDS = 10.0
@@ -69,13 +72,13 @@ class Rig:
 
     comfyui_command: str | None
     folder: Path
-    bucket_url: str | None = None
+    store: Store | None = None
     is_distant: bool = False
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(int(time.time()) % 10_000_000))
 
-    def with_bucket(self, url: str | None) -> Rig:
+    def with_store(self, store: Store | None) -> Rig:
         """The same with results going to this store; None: inline."""
-        return replace(self, bucket_url=url)
+        return replace(self, store=store)
 
     def distant(self) -> Rig:
         """The same with workers at a distance from the platform, which `Site.set_latency` chooses."""
@@ -125,7 +128,7 @@ class Site:
         }
         workflow = {"1": {"class_type": "BenchmarkPictures", "inputs": inputs}}
         # Our worker's word; others have one way only, by their environment.
-        return {"workflow": workflow, "delivery": "inline" if self._rig.bucket_url is None else "bucket"}
+        return {"workflow": workflow, "delivery": "inline" if self._rig.store is None else "bucket"}
 
     def wait(self, job_id: str, timeout_seconds: float) -> Measured:
         """The job's figures, when its result is there.
@@ -154,10 +157,10 @@ class Site:
         """
         (job_id,) = self.submit(work)
         measured = self.wait(job_id, timeout_seconds)
-        if self._rig.bucket_url is None:
+        if self._rig.store is None:
             arrived, least = measured.received_bytes, work.least_bytes * 4 // 3
         else:
-            arrived, least = int(requests.get(f"{self._rig.bucket_url}/received", timeout=5).json()), work.least_bytes
+            arrived, least = self._rig.store.received_bytes(), work.least_bytes
         if arrived < least:
             raise ContenderFailed(f"delivered {arrived:,} bytes of at least {least:,}")
         return measured
@@ -240,7 +243,7 @@ def site(contender: Contender, rig: Rig) -> Iterator[Site]:
             **{name: value for name, value in os.environ.items() if not name.startswith(INHERITED_NOT)},
             **addresses["distant_worker" if rig.is_distant else "worker"],
             **comfyui.environment,
-            **_bucket_settings(rig.bucket_url),
+            **({"INLINE_LIMIT_BYTES": str(1 << 30)} if rig.store is None else rig.store.settings),
         }
         if contender.starts_comfyui:
             environment["COMFYUI_COMMAND"] = shlex.join(comfyui.command)
@@ -266,17 +269,6 @@ def start_service(stack: ExitStack, module: str) -> str:
     child = Child([sys.executable, "-m", module], on_line=lines.put, folder=ROOT)
     stack.callback(child.stop, STOP_SECONDS)
     return lines.get(timeout=START_SECONDS)
-
-
-def _bucket_settings(url: str | None) -> dict[str, str]:
-    if url is None:
-        return {"INLINE_LIMIT_BYTES": str(1 << 30)}
-    return {
-        "BUCKET_ENDPOINT_URL": url,
-        "BUCKET_NAME": "outputs",
-        "BUCKET_ACCESS_KEY_ID": "benchmark",
-        "BUCKET_SECRET_ACCESS_KEY": "benchmark",
-    }
 
 
 def _start_comfyui(
