@@ -79,6 +79,7 @@ COPY models.toml rp_handler.py handler.py start.sh test_input.json ./
 # import torch a second time, into the handler, and keep a part of the GPU's memory for good: docs/explanation/boot.md
 ENV COMFYPOD_CUDA_VERSION=${CUDA_VERSION} \
     REQUIRE_GPU=true \
+    FAST_PNG=true \
     RUNPOD_SKIP_AUTO_SYSTEM_CHECKS=true \
     HF_XET_HIGH_PERFORMANCE=1 \
     HF_HUB_DISABLE_TELEMETRY=1

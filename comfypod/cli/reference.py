@@ -13,7 +13,7 @@ from comfypod.settings import Settings
 SET_BY_THE_IMAGE = frozenset(
     {
         *("comfyui_url", "comfyui_command", "comfyui_port", "comfyui_shared"),
-        *("comfypod_cuda_version", "require_gpu"),
+        *("comfypod_cuda_version", "require_gpu", "fast_png"),
     }
 )
 """Not in the Hub's form: what it sends, defaults too, would take the place of what the image, or the pod, sets."""
