@@ -75,7 +75,9 @@ def _measure(
     ours = [item for item in contenders if item.starts_comfyui][:1]
     jobs = arguments.jobs or (flat.QUICK_JOBS if quick else flat.JOBS)
     calls: Mapping[str, Callable[[], Report]] = {
-        "idle": lambda: idle.measure(contenders, rig.distant(), rounds, quick=quick),
+        "idle": lambda: idle.measure(
+            contenders, rig.distant(), rounds, latencies_ms=arguments.latency or idle.LATENCIES_MS, quick=quick
+        ),
         "overhead": lambda: overhead.measure(contenders, rig, rounds, store=store, quick=quick),
         "cost": lambda: cost.measure(contenders, rig, rounds, store=store, quick=quick),
         "start": lambda: start.measure(rig.comfyui_command, rig.folder / "start", rounds),
@@ -117,6 +119,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="how often each case is measured, in turn")
     parser.add_argument("--jobs", type=int, default=0, help=f"of the measure flat (default: {flat.JOBS:,})")
     parser.add_argument("--store", choices=NAMES, default=NAMES[0], help="where S3 results go (default: %(default)s)")
+    parser.add_argument(
+        "--latency",
+        action="append",
+        type=int,
+        metavar="MS",
+        help="of the measure idle: round trip to the platform; may be given several times "
+        f"(default: {', '.join(map(str, idle.LATENCIES_MS))})",
+    )
     parser.add_argument("--quick", action="store_true", help="few and small cases, to see that it works")
     parser.add_argument("--folder", type=Path, help="for logs and ComfyUI's folders (default: one that is removed)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single value there")

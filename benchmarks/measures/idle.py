@@ -38,10 +38,12 @@ NOTE = (
 )
 
 
-def measure(contenders: Sequence[Contender], rig: Rig, rounds: int, *, quick: bool) -> Report:
+def measure(
+    contenders: Sequence[Contender], rig: Rig, rounds: int, *, latencies_ms: Sequence[int], quick: bool
+) -> Report:
     """Every queue at every latency, all contenders in turn, ``rounds`` times."""
     samples, failed = Samples("%", digits=1), dict[str, str]()
-    queues, latencies = (QUICK_QUEUES, QUICK_LATENCIES_MS) if quick else (QUEUES, LATENCIES_MS)
+    queues, latencies = (QUICK_QUEUES, QUICK_LATENCIES_MS) if quick else (QUEUES, latencies_ms)
     with sites(contenders, rig, failed) as started:
         for one in started:
             warm_up(one, failed)
