@@ -10,7 +10,7 @@ run: $(READY)
 	@$(BIN)/python -m comfypod run --local --input test_input.json --output outputs
 
 test: $(READY) lint types imports
-	@$(BIN)/python -m pytest -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -n 3 --dist loadfile
 
 # On the built-in engine, or on a real ComfyUI: make benchmark COMFYUI_COMMAND="..." OPTIONS="--only idle --rounds 1"
 benchmark: $(READY)

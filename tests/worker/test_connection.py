@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import psutil
+import pytest
 from aiohttp.test_utils import TestServer
 from counting_comfyui import CountingComfyUI
 from cutting_proxy import Proxy
@@ -60,7 +62,8 @@ async def test_jobs_in_a_row_share_one_websocket_and_ask_nothing_twice() -> None
     assert comfyui.calls == CALLS_OF_A_PROMPT * 20
 
 
-async def test_many_jobs_leave_nothing_in_the_worker() -> None:
+async def test_many_jobs_leave_nothing_in_the_worker(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.CRITICAL, logger="comfypod")  # what is captured is kept
     comfyui, clients = CountingComfyUI(), ComfyUIClients(PATIENCE)
     counts: list[int] = []
     async with serving(comfyui) as server:

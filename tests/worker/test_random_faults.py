@@ -22,7 +22,7 @@ import psutil
 from supervised import SupervisedWorker, engine_only, supervised_worker
 from worker_jobs import decoded, job, save_color
 
-JOBS = int(os.environ.get("COMFYPOD_FAULT_JOBS", "40"))
+JOBS = int(os.environ.get("COMFYPOD_FAULT_JOBS", "30"))
 SEED = int(os.environ.get("COMFYPOD_FAULT_SEED", "1"))
 LONGEST_SECONDS = 30.0
 """No job may take longer; the longest fault with all that follows takes a few."""
