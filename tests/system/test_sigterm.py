@@ -56,6 +56,7 @@ class Worker:
         environment = {
             **os.environ,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "RUNPOD_LOG_LEVEL": "DEBUG",
             "COMFYUI_COMMAND": shlex.join(["sh", "-c", LEAVING_ORPHANS.format(comfyui), "sh"]),
             **platform.emulator.worker_environment(worker_id),
         }
@@ -191,6 +192,7 @@ def test_a_worker_whose_gpu_is_broken_says_so_and_ends_itself(platform: LocalRun
     assert (exit_code, left) == (0, []), it.told()
     assert "This worker asked to be replaced: ComfyUI was ended because" in str(caught.value.output["warnings"])
     assert " refresh_worker job_id=" in it.told()
+    assert "Handler output: <Answer error>" in it.told()  # and not the whole of it, which the SDK formats at any level
 
 
 def test_a_worker_that_boots_ends_at_once(platform: LocalRunPod, tmp_path: Path) -> None:

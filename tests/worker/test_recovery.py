@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import aiohttp
 import pytest
 from supervised import SupervisedWorker, engine_command, engine_only, supervised_worker
 from worker_jobs import job, queue_of, save_color
@@ -39,6 +40,19 @@ async def test_a_job_whose_comfyui_dies_runs_again_on_the_next_one(tmp_path: Pat
         assert values == sorted(values)
         stages = [update["stage"] for update in worker.updates]
         assert "queue" in stages[stages.index("execute") :]  # and its progress tells so
+
+
+async def test_an_interrupt_that_meant_another_prompt_costs_one_more_run(tmp_path: Path) -> None:
+    with supervised_worker(tmp_path) as worker:
+        await worker.plan(SLOW)
+        running = asyncio.create_task(worker.handler(job(workflow=save_color(6))))
+        await worker.until("execute", current_node="2")
+        async with aiohttp.ClientSession((await worker.process()).url) as session, session.post("/interrupt"):
+            pass
+        answer = await running
+    assert answer["status"] == "success", answer
+    (warning,) = answer["warnings"]
+    assert "the job was run again" in warning
 
 
 @engine_only
