@@ -13,6 +13,7 @@ from comfypod.comfyui.outputs import PromptResult
 from comfypod.comfyui.prompt_run import PromptRun
 from comfypod.comfyui.protocol import EventSink, PromptSession
 from comfypod.comfyui.server import Server
+from comfypod.completion import to_the_end
 from comfypod.deadline import Deadline
 from comfypod.schema.workflow import Workflow
 
@@ -85,7 +86,7 @@ class ComfyUI:
             if run.has_ended:
                 self._leave_meanwhile(run)
             else:
-                await run.leave()
+                await to_the_end(run.leave())  # also when it is cancelled a second time
 
     def _leave_meanwhile(self, run: PromptRun) -> None:
         """Let the history entry be deleted while the caller does something with its content."""

@@ -187,7 +187,7 @@ class PromptRun:
         if not self._submitted or self._server.death("interrupt"):
             return
         try:
-            async with asyncio.timeout(self._patience.interrupt_seconds):
+            async with asyncio.timeout(self._leaving_seconds):
                 if not self._ended:
                     await self._insist(self._stop)
                 await self._insist(self._forget)
@@ -195,7 +195,13 @@ class PromptRun:
             # Said, not raised: how the prompt ended is what the caller must hear.
             event("prompt_left_behind", logging.WARNING, prompt_id=self._session.prompt_id, cause=repr(error))
             if not self._ended:
-                self._server.condemn(f"a prompt could not be stopped within {self._patience.interrupt_seconds:g} s")
+                self._server.condemn(f"a prompt could not be stopped within {self._leaving_seconds:g} s")
+
+    @property
+    def _leaving_seconds(self) -> float:
+        """One that waits is no trouble to a ComfyUI that is busy with another, and does not answer for that."""
+        patience = self._patience
+        return patience.interrupt_seconds if self._session.started else patience.stall_seconds
 
     async def _insist(self, action: Callable[[], Awaitable[None]]) -> None:
         """Do something that may be done twice, in spite of a connection that fails once or twice."""

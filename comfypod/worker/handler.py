@@ -87,7 +87,11 @@ class Handler:
         """Cancel every job that runs, as the worker is ending; may be called in a signal handler."""
         for task in list(self._tasks):
             event("job_cancelled", logging.WARNING, reason="the worker is ending")
-            task.get_loop().call_soon_threadsafe(task.cancel)
+            task.get_loop().call_soon_threadsafe(self._cancel, task)
+
+    def _cancel(self, task: asyncio.Task[Any]) -> None:
+        if task in self._tasks:  # else its result is being sent
+            task.cancel()
 
     def _tell_boot(self, answer: dict[str, Any]) -> dict[str, Any]:
         """Say in the worker's first answer how it started."""

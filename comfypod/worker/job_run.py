@@ -14,7 +14,16 @@ from comfypod.comfyui.checks import Findings, check_workflow
 from comfypod.comfyui.client import ComfyUI, PromptOptions
 from comfypod.comfyui.outputs import OutputFile, PromptResult, collect_outputs
 from comfypod.comfyui.protocol import Event
-from comfypod.errors import ComfyPodError, ComfyUIUnavailable, NoOutput, PromptFailed, PromptLost, PromptRejected
+from comfypod.errors import (
+    ComfyPodError,
+    ComfyUIUnavailable,
+    NoOutput,
+    PromptFailed,
+    PromptInterrupted,
+    PromptLost,
+    PromptRejected,
+    PromptStalled,
+)
 from comfypod.schema.output import Outputs, WorkerInfo
 from comfypod.schema.workflow import Workflow
 from comfypod.worker.delivery import Delivery, select
@@ -152,8 +161,15 @@ class JobRun:
 
             try:
                 return await comfyui.run(workflow, deadline, receive, self._options())
-            except (ComfyUIUnavailable, PromptLost):
-                if turn.is_blameless:
+            except PromptFailed as error:
+                self._recovery.check_gpu(error, is_first=turn.is_first)
+                raise
+            except (ComfyUIUnavailable, PromptInterrupted, PromptLost):
+                if turn.came_behind:
+                    self._recovery.excuse()
+                raise
+            except PromptStalled:
+                if turn.came_behind and not turn.is_running:
                     self._recovery.excuse()
                 raise
 

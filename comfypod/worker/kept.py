@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from contextvars import Context
 from typing import Any, Generic, TypeVar
 
 Resource = TypeVar("Resource")
@@ -26,7 +27,8 @@ class Kept(Generic[Resource]):
         loop = asyncio.get_running_loop()
         if self._opened is None or self._owner is None or self._owner.done() or self._opened.get_loop() is not loop:
             self._opened = loop.create_future()
-            self._owner = loop.create_task(self._own(self._opened))
+            # In a context of its own: the job that opens it is one of many that use it.
+            self._owner = loop.create_task(self._own(self._opened), context=Context())
         opened, owner = self._opened, self._owner
         either: set[asyncio.Future[Any]] = {opened, owner}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

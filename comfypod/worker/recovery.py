@@ -19,6 +19,7 @@ from comfypod.errors import (
     PromptFailed,
     PromptInterrupted,
     PromptLost,
+    PromptStalled,
 )
 from comfypod.logs import event
 from comfypod.settings import Settings
@@ -26,10 +27,12 @@ from comfypod.settings import Settings
 EXIT_SECONDS = 2.0
 """For so long after a broken connection the process's exit may still be on its way."""
 POLL_SECONDS = 0.02
+EXCUSES = 2
+"""So often a job is run again because of what may have been another's doing."""
 
 Result = TypeVar("Result")
 Work = Callable[[ComfyUI], Awaitable[Result]]
-Ending = ComfyUIUnavailable | PromptLost | PromptInterrupted
+Ending = ComfyUIUnavailable | PromptInterrupted | PromptLost | PromptStalled
 """How ComfyUI may let go of a prompt that has not ended by itself."""
 OnRetry = Callable[[str], None]
 """Is told, in a sentence, why the work begins again."""
@@ -38,8 +41,9 @@ OnRetry = Callable[[str], None]
 class Recovery:
     """Runs one job's work on a ComfyUI that works, and again where that can help.
 
-    The work must deliver nothing before it returns: then running it twice is not seen from outside. It is to say with
-    `excuse` when it did not run at all yet: for that it is begun again as often as need be.
+    The work must deliver nothing before it returns: then running it twice is not seen from outside. It is to call
+    `check_alive` before it submits its workflow, `check_gpu` when that failed, and `excuse` when another job may have
+    been the cause: for what others did it is run again besides.
     """
 
     def __init__(self, source: ServerSource, clients: ComfyUIClients, settings: Settings, on_retry: OnRetry) -> None:
@@ -49,7 +53,9 @@ class Recovery:
         self._may_repeat = settings.retry_after_crash
         self._may_free_memory = settings.retry_out_of_memory
         self._is_shared = settings.comfyui_shared
+        self._excuses = EXCUSES
         self._is_excused = False
+        self._has_submitted = False
         self._server: Server | None = None
 
     async def run(self, work: Work[Result], deadline: Deadline) -> Result:
@@ -62,16 +68,16 @@ class Recovery:
         while True:
             async with deadline.enforce("start"):
                 server = self._server = await self._source.ready(deadline)
-            self._is_excused = False
+            self._is_excused = self._has_submitted = False
             try:
                 async with self._clients.of(server) as comfyui:
                     return await work(comfyui)
             except OutOfMemory as error:
                 await self._free_memory(server, error, deadline)
-            except PromptFailed as error:
-                if is_broken_gpu(error.message):
-                    server.condemn(f"its GPU is broken ({error.message.splitlines()[0]})")
-                raise
+            except PromptStalled as error:
+                if not self._is_excused:
+                    raise
+                await self._begin_again(server, error)
             except PromptInterrupted as error:
                 if not server.is_own or self._is_shared:
                     raise
@@ -85,14 +91,29 @@ class Recovery:
         return isinstance(error, OutOfMemory) and self._may_free_memory
 
     def excuse(self) -> None:
-        """What the work raises next is not its own fault: ComfyUI failed under another job, before this one ran."""
-        self._is_excused = True
+        """What the work raises now may be another job's doing; believed `EXCUSES` times."""
+        self._is_excused = self._excuses > 0
+        self._excuses -= 1
 
     def check_alive(self) -> None:
-        """Raise, with `excuse`, why the ComfyUI of this run is gone, if it is: so the work need not try."""
+        """Raise why the ComfyUI of this run is gone, if it is: so the work need not try. Then it submits."""
         if self._server is not None and (death := self._server.death("queue")):
-            self.excuse()
             raise death
+        self._has_submitted = True
+
+    def check_gpu(self, error: PromptFailed, *, is_first: bool) -> None:
+        """Condemn a ComfyUI whose GPU is broken, before another job takes its turn.
+
+        Raises:
+            ComfyUIUnavailable: the job that was before this one has broken it.
+        """
+        if self._server is None or not is_broken_gpu(error.message):
+            return
+        was_broken = not is_first or self._server.death("execute") is not None
+        self._server.condemn(f"its GPU is broken ({error.message.splitlines()[0]})")
+        if was_broken and (death := self._server.death("execute")):
+            self.excuse()
+            raise death from error
 
     async def _free_memory(self, server: Server, error: OutOfMemory, deadline: Deadline) -> None:
         """Make room for another run; raise ``error`` if there was one already, or ComfyUI does not make room."""
@@ -110,8 +131,9 @@ class Recovery:
     async def _begin_again(self, server: Server, error: Ending) -> None:
         """Return if the work may be run once more, on the next ComfyUI if this one died; else raise why it failed."""
         death = await _death(server, error)
-        if self._may_repeat or self._is_excused:
-            self._may_repeat = self._may_repeat and self._is_excused
+        is_excused = self._is_excused or (death is not None and not self._has_submitted)
+        if self._may_repeat or is_excused:
+            self._may_repeat = self._may_repeat and is_excused
             self._tell(f"{str(death or error).rstrip('.')}; the job was run again")
             return
         if death is None and isinstance(error, ComfyUIUnavailable):

@@ -23,25 +23,29 @@ class Turn:
     Attributes:
         arrival: the place of its job among all that have come to the worker.
         entered: its workflow may be submitted.
+        is_first: every job that was before it has left.
         is_running: ComfyUI has told that the workflow runs.
+        came_behind: another job was in ComfyUI when this one entered; what fails there may be that one's doing.
     """
 
     def __init__(self, arrival: int, deadline: Deadline, on_start: Callable[[], None]) -> None:
         self.arrival = arrival
         self.entered = asyncio.Event()
+        self.is_first = False
         self.is_running = False
+        self.came_behind = False
         self._deadline = deadline
         self._on_start = on_start
-        self._came_behind = False
         deadline.pause()
 
     def enter(self, *, behind: bool) -> None:
         """It may be submitted; ``behind`` another one that runs."""
-        self._came_behind = behind
+        self.came_behind = behind
         self.entered.set()
 
     def come_first(self) -> None:
         """Nobody is before it any more: the deadline of its job counts from now on."""
+        self.is_first = True
         self._deadline.resume()
 
     def start(self) -> None:
@@ -49,11 +53,6 @@ class Turn:
         if not self.is_running:
             self.is_running = True
             self._on_start()
-
-    @property
-    def is_blameless(self) -> bool:
-        """Whether a ComfyUI that fails now does so under another job."""
-        return self._came_behind and not self.is_running
 
 
 class GPUSlot:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from comfypod.comfyui.folders import LocalFolders
-from comfypod.worker.tasks import to_the_end
+from comfypod.completion import to_the_end
 from comfypod.worker.workspace import FOLDER_PREFIX
 
 CLOCK_SECONDS = 0.05

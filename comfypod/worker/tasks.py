@@ -1,4 +1,4 @@
-"""Several things at once, of which all must succeed; and things that must not be left half done."""
+"""Several things at once, of which all must succeed."""
 
 from __future__ import annotations
 
@@ -28,18 +28,3 @@ async def for_each(items: Iterable[Item], action: Callable[[Item], Awaitable[Res
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def to_the_end(work: Awaitable[Result]) -> Result:
-    """The result of ``work``, which goes on when this is cancelled; the cancellation counts when it has ended."""
-    task = asyncio.ensure_future(work)
-    cancellation: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancellation = error
-    if cancellation is not None:
-        task.exception()  # seen; the cancellation is what is told
-        raise cancellation
-    return task.result()

@@ -15,9 +15,9 @@ from typing import Any, Self, TypeVar
 
 from comfypod.comfyui.folders import LocalFolders
 from comfypod.comfyui.outputs import OutputFile
+from comfypod.completion import to_the_end
 from comfypod.errors import DiskFailed, ProtocolViolation
 from comfypod.logs import event
-from comfypod.worker.tasks import to_the_end
 
 FOLDER_PREFIX = "job-"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -155,25 +154,15 @@ async def test_after_trouble_jobs_go_one_by_one_until_one_has_succeeded(trouble:
         assert inside(made) == [3, 4]
 
 
-def _alone(made: list[Job]) -> Job:
-    return made[0]
-
-
-def _behind(made: list[Job]) -> Job:
-    return made[1]
-
-
-@pytest.mark.parametrize(
-    ("which", "runs", "is_blameless"), [(_alone, False, False), (_behind, False, True), (_behind, True, False)]
-)
-async def test_a_job_has_no_part_in_what_happens_before_it_runs(
-    which: Callable[[list[Job]], Job], runs: bool, is_blameless: bool
-) -> None:
+async def test_a_turn_knows_whether_it_came_behind_another_one_and_when_it_is_the_first() -> None:
     async with jobs(2) as made:
-        made[0].start() if which is _behind else None
+        made[0].start()
         await settle()
-        if runs:
-            which(made).start()
-        turn = which(made).turn
-        assert turn is not None
-        assert turn.is_blameless is is_blameless
+        first, second = (item.turn for item in made)
+        assert first is not None
+        assert second is not None
+        assert (first.came_behind, second.came_behind) == (False, True)
+        assert (first.is_first, second.is_first) == (True, False)
+        await made[0].finish()
+        await settle()
+        assert (second.came_behind, second.is_first) == (True, True)

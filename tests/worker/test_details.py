@@ -20,13 +20,14 @@ from worker_jobs import job, make_handler, save_color
 from comfypod.comfyui.folders import LocalFolders, find_local_folders
 from comfypod.comfyui.http import ComfyUIHTTP
 from comfypod.comfyui.outputs import OutputFile
+from comfypod.completion import to_the_end
 from comfypod.errors import ComfyUIUnavailable, PromptRejected
 from comfypod.schema.job import OutputSelection
 from comfypod.worker.finishing import finish
 from comfypod.worker.handler import Handler
 from comfypod.worker.surroundings import KnownSurroundings
 from comfypod.worker.sweeping import Sweeper
-from comfypod.worker.tasks import for_each, to_the_end
+from comfypod.worker.tasks import for_each
 from comfypod.worker.workspace import Workspace
 from tests.s3_server import BUCKET, S3Server
 

@@ -119,6 +119,36 @@ async def test_a_comfyui_that_dies_takes_no_innocent_job_along(tmp_path: Path) -
     assert_succeeded(others)  # though nothing is to be run a second time: these had not been run once
 
 
+@pytest.mark.parametrize("retry_after_crash", ["true", "false"])
+async def test_a_gpu_that_one_job_breaks_fails_no_other(tmp_path: Path, retry_after_crash: str) -> None:
+    with supervised_worker(tmp_path, retry_after_crash=retry_after_crash) as worker:
+        # It stays broken for whoever comes behind: only another process cures it.
+        await worker.plan("slow:node=EmptyImage,seconds=0.3,times=0", "cuda_error:node=ImageInvert,times=0")
+        running = Running(worker)
+        await running.start_one_by_one(3)
+        culprit, *others = await running.answers()
+    assert (culprit["code"], "CUDA error" in culprit["error"]) == ("prompt_failed", True)
+    assert_succeeded(others)
+
+
+async def test_a_job_that_is_cancelled_twice_leaves_the_gpu_all_the_same(tmp_path: Path) -> None:
+    with supervised_worker(tmp_path, interrupt_timeout_seconds="0.5") as worker:
+        await worker.plan("hang:node=ImageInvert,seconds=20")
+        pid = await worker.pid()
+        running = Running(worker)
+        running.start()
+        await running.until(lambda counts: counts == (1, 0))
+        await worker.until("execute", current_node="2")
+        for _ in range(2):
+            running.tasks[0].cancel()
+            await asyncio.sleep(0.05)
+        await asyncio.wait(running.tasks)
+        assert running.tasks.pop().cancelled()
+        running.start()
+        assert_succeeded(await running.answers())
+        assert await worker.pid() != pid  # its node heeded no interrupt, so that it was replaced
+
+
 async def test_after_memory_was_short_the_job_runs_alone(tmp_path: Path) -> None:
     with supervised_worker(tmp_path) as worker:
         await worker.plan("slow:node=EmptyImage,seconds=0.5,times=0", "out_of_memory:node=ImageInvert")
