@@ -119,6 +119,17 @@ async def test_a_comfyui_that_dies_takes_no_innocent_job_along(tmp_path: Path) -
     assert_succeeded(others)  # though nothing is to be run a second time: these had not been run once
 
 
+async def test_a_server_that_hangs_under_one_job_fails_no_other(tmp_path: Path) -> None:
+    settings = {"stall_timeout_seconds": "2", "interrupt_timeout_seconds": "0.5"}
+    with supervised_worker(tmp_path, **settings) as worker:
+        await worker.plan("slow:node=EmptyImage,seconds=1.5", "hang_server:node=ImageInvert,seconds=60")
+        running = Running(worker)
+        await running.start_one_by_one(2)
+        _, behind = await running.answers()
+    assert_succeeded([behind])
+    assert "the job was run again" in behind["warnings"][0]
+
+
 @pytest.mark.parametrize("retry_after_crash", ["true", "false"])
 async def test_a_gpu_that_one_job_breaks_fails_no_other(tmp_path: Path, retry_after_crash: str) -> None:
     with supervised_worker(tmp_path, retry_after_crash=retry_after_crash) as worker:
