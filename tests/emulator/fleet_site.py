@@ -113,15 +113,15 @@ class Site:
 
 
 def state_of(pid: int) -> str | None:
-    """The kernel's letter for a process: T is stopped, Z has ended; None: it is gone."""
+    """The kernel's letter for a process: T is stopped, Z and X have ended; None: it is gone."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # before it was opened, or between that and the reading
         return None
 
 
 def is_gone(pid: int) -> bool:
-    return state_of(pid) in {None, "Z"}
+    return state_of(pid) in {None, "Z", "X"}
 
 
 Opener = Callable[..., Awaitable[Site]]

@@ -14,6 +14,7 @@ import pytest
 
 from comfypod.emulator.fleet.options import FleetOptions
 from comfypod.emulator.runpod import RunPodEmulator
+from tests.emulator.fleet_site import is_gone
 from tests.emulator.wire import Wire, until
 
 
@@ -37,17 +38,6 @@ time.sleep(600)
 """
 
 
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def none_runs(pids: list[int]) -> bool:
-    return not any(map(is_running, pids))
-
-
 def words(path: Path) -> list[str]:
     return path.read_text().split()
 
@@ -68,8 +58,8 @@ async def test_stop_leaves_no_process_of_a_worker_that_ignores_it(
         assert (secret, home) == ("none", os.environ["HOME"])
         assert emulator.fleet is not None
         assert list(emulator.fleet.workers) == [worker_id]
-        assert all(is_running(int(pid)) for pid in pids)
-    await until(lambda: none_runs([int(pid) for pid in pids]))
+        assert not any(is_gone(int(pid)) for pid in pids)
+    await until(lambda: all(is_gone(int(pid)) for pid in pids))
 
 
 async def test_cancelled_stop_kills_at_once(tmp_path: Path) -> None:
@@ -83,7 +73,7 @@ async def test_cancelled_stop_kills_at_once(tmp_path: Path) -> None:
     stopping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(stopping, 5)
-    await until(lambda: none_runs(pids))
+    await until(lambda: all(map(is_gone, pids)))
 
 
 async def test_worker_that_dies_is_replaced_with_everything_it_left(tmp_path: Path) -> None:
@@ -95,7 +85,7 @@ async def test_worker_that_dies_is_replaced_with_everything_it_left(tmp_path: Pa
         os.kill(int(first[0]), signal.SIGKILL)
         second = await _read_words(note)
         assert second[-1] != first[-1], "a replacement has an id of its own"
-        assert none_runs([int(pid) for pid in first[:3]])
+        await until(lambda: all(is_gone(int(pid)) for pid in first[:3]))
         assert emulator.fleet is not None
         assert emulator.fleet.failed_starts == 1
 
@@ -147,7 +137,7 @@ async def test_worker_ends_with_an_emulator_that_was_killed(tmp_path: Path) -> N
     note = tmp_path / "note"
     emulator = await asyncio.create_subprocess_exec(sys.executable, "-c", KILLED, NOTING, str(note))
     [pid] = map(int, await _read_words(note))
-    assert is_running(pid)
+    assert not is_gone(pid)
     emulator.kill()
     await emulator.wait()
-    await until(lambda: none_runs([pid]))
+    await until(lambda: is_gone(pid))
