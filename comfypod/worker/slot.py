@@ -9,12 +9,17 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from comfypod.comfyui.diagnosis import is_broken_gpu
 from comfypod.deadline import Deadline
-from comfypod.errors import ComfyUIUnavailable, OutOfMemory, PromptLost, PromptStalled
+from comfypod.errors import ComfyPodError, ComfyUIUnavailable, OutOfMemory, PromptFailed, PromptLost, PromptStalled
 from comfypod.logs import event
 
-TROUBLE = (ComfyUIUnavailable, OutOfMemory, PromptLost, PromptStalled)
-"""After one of these ComfyUI may fail again, or is short of memory."""
+
+def is_trouble(error: ComfyPodError) -> bool:
+    """Whether after this ComfyUI may fail again, or is short of memory."""
+    if isinstance(error, PromptFailed) and is_broken_gpu(error.message):
+        return True
+    return isinstance(error, ComfyUIUnavailable | OutOfMemory | PromptLost | PromptStalled)
 
 
 class Turn:
@@ -60,7 +65,7 @@ class GPUSlot:
 
     ComfyUI takes a prompt from its queue at the moment that the one before has ended, so that the GPU need not wait for
     the worker to hear of that. A second one in the queue would gain nothing, and be lost with a ComfyUI that dies.
-    After `TROUBLE` there is none, until a job has succeeded.
+    After trouble (`is_trouble`) there is none, until a job has succeeded.
 
     Of the jobs that are ready, the one that came to the worker first goes first, also when it has to run again.
     """
@@ -88,9 +93,10 @@ class GPUSlot:
             await turn.entered.wait()
             yield turn
             self._is_careful = False
-        except TROUBLE as error:
-            self._is_careful = True
-            event("gpu_slot_careful", logging.WARNING, cause=error.code)
+        except ComfyPodError as error:
+            if is_trouble(error):
+                self._is_careful = True
+                event("gpu_slot_careful", logging.WARNING, cause=error.code)
             raise
         finally:
             (self._inside if turn in self._inside else self._waiting).remove(turn)

@@ -14,6 +14,7 @@ from comfypod.worker.slot import GPUSlot, Turn
 
 UNAVAILABLE = ComfyUIUnavailable("execute", "it died")
 OUT_OF_MEMORY = OutOfMemory("3", "KSampler", "torch.OutOfMemoryError", "Allocation on device", {})
+BROKEN_GPU = PromptFailed("3", "KSampler", "RuntimeError", "CUDA error: an illegal memory access was encountered", {})
 FAILED = PromptFailed("3", "KSampler", "ValueError", "no", {})
 
 
@@ -134,7 +135,7 @@ async def test_a_job_may_be_cancelled_at_every_step_and_the_others_go_on(who: in
             await item.finish()
 
 
-@pytest.mark.parametrize("trouble", [UNAVAILABLE, OUT_OF_MEMORY], ids=lambda error: error.code)
+@pytest.mark.parametrize("trouble", [UNAVAILABLE, OUT_OF_MEMORY, BROKEN_GPU], ids=lambda error: error.code)
 async def test_after_trouble_jobs_go_one_by_one_until_one_has_succeeded(trouble: BaseException) -> None:
     async with jobs(5) as made:
         await made[0].finish(trouble)

@@ -30,8 +30,8 @@ from tests.recordings import SCENARIOS, VERSIONS, Play, Recording, show
 
 ALL = os.environ.get("COMFYPOD_ALL_CUTS") == "1"
 ONE = os.environ.get("COMFYPOD_CUT")
-PATIENCE = Patience(silence_seconds=0.15, reconnect_seconds=2, interrupt_seconds=1, stall_seconds=5)
-CASE_SECONDS = 8.0
+PATIENCE = Patience(silence_seconds=0.15, reconnect_seconds=10, interrupt_seconds=10, stall_seconds=20)
+CASE_SECONDS = 40.0
 AT_A_TIME = 48
 
 FAULTS = (
