@@ -41,28 +41,34 @@ class Sweeper:
             yield
         finally:
             self._running.remove(begun)
-            since, until = self._swept_until, min(self._running, default=math.inf)
-            self._swept_until = until
-            if folders is not None and since < until:
-                await to_the_end(asyncio.to_thread(self._sweep, folders, since, until))
+            since, self._swept_until = self._swept_until, self._oldest_begun()
+            if folders is not None and since < self._swept_until:
+                await to_the_end(asyncio.to_thread(self._sweep, folders, since))
 
-    def _sweep(self, folders: LocalFolders, since: float, until: float) -> None:
+    def _oldest_begun(self) -> float:
+        return min(self._running, default=math.inf)
+
+    def _sweep(self, folders: LocalFolders, since: float) -> None:
         for root in (folders.output, folders.temp):
-            for folder, subfolders, names in os.walk(root):
-                subfolders[:] = [name for name in subfolders if self._is_swept(Path(folder, name), root)]
-                for name in names:
-                    _remove(Path(folder, name), since, until)
-                if folder != str(root):
+            for name, subfolders, files in os.walk(root):
+                folder = Path(name)
+                subfolders[:] = [subfolder for subfolder in subfolders if self._is_swept(folder / subfolder, root)]
+                is_left_behind = folder != root and self._is_left_behind(folder, since)  # before its files change it
+                for file in files:
+                    with suppress(OSError):  # it is not ours to remove
+                        if self._is_left_behind(folder / file, since):
+                            (folder / file).unlink()
+                if is_left_behind:
                     with suppress(OSError):  # it holds something
-                        if since <= Path(folder).stat().st_mtime:
-                            Path(folder).rmdir()
+                        folder.rmdir()
 
     def _is_swept(self, path: Path, root: Path) -> bool:
         is_a_jobs = path.parent == root and path.name.startswith(FOLDER_PREFIX)
         return not is_a_jobs and os.path.abspath(path) != self._spared  # noqa: PTH100
 
-
-def _remove(path: Path, since: float, until: float) -> None:
-    with suppress(OSError):  # somebody was faster, or it is not ours to remove
-        if since <= path.lstat().st_mtime < until:
-            path.unlink()
+    def _is_left_behind(self, path: Path, since: float) -> bool:
+        """Asked for each anew: a job may have begun since the sweep did, and have written this one."""
+        try:
+            return since <= path.lstat().st_mtime < self._oldest_begun()
+        except OSError:  # somebody was faster
+            return False

@@ -6,8 +6,10 @@ import asyncio
 import base64
 import json
 import os
+import threading
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -262,6 +264,26 @@ async def test_only_what_ended_jobs_left_is_swept(tmp_path: Path) -> None:
     await second.__aexit__(None, None, None)
     assert not running.exists()
     assert all(path.exists() for path in (older, theirs, delivered))
+
+
+async def test_what_a_job_writes_stays_though_it_began_during_a_sweep(tmp_path: Path) -> None:
+    folders = LocalFolders(tmp_path / "input", tmp_path / "output", tmp_path / "temp", {})
+    sweeper, threads, go_on = Sweeper(tmp_path / "kept"), ThreadPoolExecutor(1), threading.Event()
+    asyncio.get_running_loop().set_default_executor(threads)
+    first = sweeper.job(folders)
+    await first.__aenter__()
+    left = old(folders.output / "left.png", 0)
+    await asyncio.sleep(0.1)
+    threads.submit(go_on.wait, 10)
+    sweep = asyncio.create_task(first.__aexit__(None, None, None))  # it waits for the thread
+    await asyncio.sleep(0)
+    async with sweeper.job(folders):
+        written = old(folders.output / "new" / "written.png", 0)
+        go_on.set()
+        await sweep
+        assert not left.exists()
+        assert written.exists()
+    assert not written.exists()
 
 
 async def test_a_node_id_may_have_points(handler: Handler) -> None:
