@@ -44,10 +44,10 @@ class FileContent:
         file = FileIO(self.path)
         return _Patched(file, self.patches) if self.patches else file
 
-    def read(self) -> mmap.mmap | bytes:
-        """All of it. Raises OSError."""
+    def read(self, size_bytes: int | None = None) -> mmap.mmap | bytes:
+        """The first ``size_bytes``, or all of it. Raises OSError."""
         with self.open() as file:
-            return read_block(file, self.size_bytes())
+            return read_block(file, self.size_bytes() if size_bytes is None else size_bytes)
 
     def copy_to(self, target: Path) -> None:
         """Write it to ``target``. Raises OSError."""

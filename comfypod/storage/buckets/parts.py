@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from io import RawIOBase
 
 from comfypod.files.content import FileContent, read_block
-from comfypod.storage.buckets.store import Block
+from comfypod.storage.buckets.store import PART_BYTES, Block
 
 _UNIT_BYTES = 1024**2
 
@@ -37,12 +37,11 @@ class UploadMemory:
 
 
 class FileParts:
-    """The content of a file in parts of ``part_bytes``, each hashed as it is read."""
+    """The content of a file in parts of `PART_BYTES`, each hashed as it is read."""
 
-    def __init__(self, content: FileContent, size_bytes: int, part_bytes: int) -> None:
+    def __init__(self, content: FileContent, size_bytes: int) -> None:
         self._content = content
         self._left_bytes = size_bytes
-        self._part_bytes = part_bytes
         self._digest = hashlib.sha256()
 
     @property
@@ -51,7 +50,7 @@ class FileParts:
         return self._digest.hexdigest()
 
     async def read(self) -> AsyncGenerator[Block]:
-        """The parts, the last one shorter; one empty part of an empty file. Raises OSError."""
+        """The parts, the last one shorter. Raises OSError."""
         with await asyncio.to_thread(self._content.open) as file:
             while True:
                 yield await asyncio.to_thread(self._next, file)
@@ -59,7 +58,7 @@ class FileParts:
                     return
 
     def _next(self, file: RawIOBase) -> Block:
-        part = read_block(file, min(self._part_bytes, self._left_bytes))
+        part = read_block(file, min(PART_BYTES, self._left_bytes))
         self._left_bytes -= len(part)
         self._digest.update(part)
         return part
