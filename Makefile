@@ -1,13 +1,18 @@
-# The two commands:  make run  does all set-up and runs the main job;  make test  does all set-up and passes the tests.
+# The commands:  make run  does all set-up and runs the main job;  make web  does all set-up and serves the page;
+# make test  does all set-up and passes the tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test benchmark check lint types imports format lock lock-image clean
+.PHONY: run web test benchmark check lint types imports format lock lock-image clean
 
 run: $(READY)
 	@$(BIN)/python -m comfypod run --local --input test_input.json --output outputs
+	@echo 'To type a prompt and watch: make web, then open http://127.0.0.1:8765/'
+
+web: $(READY)
+	@$(BIN)/python -m comfypod web --local $(OPTIONS)
 
 test: $(READY) lint types imports
 	@$(BIN)/python -m pytest -n 3 --dist loadfile

@@ -53,7 +53,7 @@ def connected(target: Target, output: Output) -> Iterator[tuple[Client, Check]]:
         return
     if not target.endpoint_id:
         raise ConfigurationError(
-            ["Say where: --endpoint ID (or RUNPOD_ENDPOINT_ID) for one on RunPod; comfypod run --local needs none."]
+            ["Say where: --endpoint ID (or RUNPOD_ENDPOINT_ID) for one on RunPod; with --local, run and web need none."]
         )
     with Client(
         target.endpoint_id, target.api_key, target.base_url, patience_seconds=target.patience_seconds

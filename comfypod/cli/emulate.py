@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from comfypod import logs
 from comfypod.cli.local import READY_PREFIX
+from comfypod.cli.stopping import stop_signal
 from comfypod.emulator.comfyui import ComfyUIEmulator
 from comfypod.emulator.faults import Fault
 from comfypod.errors import ConfigurationError
@@ -77,11 +77,3 @@ async def _start_comfyui(options: EngineOptions) -> ComfyUIEmulator:
         reason = f"The built-in engine cannot start at {options.host}:{options.port}: {error}"
         raise ConfigurationError([reason]) from error
     return emulator
-
-
-def stop_signal() -> asyncio.Event:
-    """Set on SIGINT and SIGTERM."""
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from comfypod.cli.commands import comfyui, emulate, image, inspection, jobs, models, nodes, pod, top
+from comfypod.cli.commands import comfyui, emulate, image, inspection, jobs, models, nodes, pod, top, web
 from comfypod.cli.exit_codes import ExitCode, code_of, exit_code_of
 from comfypod.cli.printing import write_error
 from comfypod.errors import ComfyPodError, ConfigurationError
@@ -30,6 +30,7 @@ app.add_typer(nodes.app, name="nodes")
 app.add_typer(comfyui.app, name="comfyui")
 app.add_typer(image.app)
 app.add_typer(pod.app)
+app.add_typer(web.app)
 app.add_typer(emulate.app, name="emulate")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Mapping
+from contextlib import suppress
 from copy import copy
 from inspect import signature
 from types import TracebackType
@@ -13,12 +14,12 @@ from comfypod.cloud.clock import Clock, SystemClock
 from comfypod.cloud.configuration import find_connection
 from comfypod.cloud.endpoint import Endpoint
 from comfypod.cloud.inputs import Files, Policy, Submission, make_job_input
-from comfypod.cloud.job import Job
+from comfypod.cloud.job import Job, OnProgress
 from comfypod.cloud.jobs import JobState, JobStatus, is_plain_id
 from comfypod.cloud.many import ManyJobs, OnItemStatus, Outcome
 from comfypod.cloud.pacer import Pacer
 from comfypod.cloud.submission import post_once
-from comfypod.errors import InvalidJobInput, JobNotFound
+from comfypod.errors import ComfyPodError, DeadlineExceeded, InvalidJobInput, JobNotFound, ProtocolViolation
 
 __all__ = ["Client", "Job"]
 
@@ -140,6 +141,40 @@ class Client:
         """Queue a job with an input that is ready; no file of this machine is read. Otherwise as `submit`."""
         policy = Policy(webhook, execution_timeout_seconds, ttl_seconds, low_priority, s3_config)
         return self._post(Submission.of(job_input, policy, idempotency_key))
+
+    def describe(
+        self,
+        workflow: Mapping[str, Any] | str | os.PathLike[str],
+        *,
+        on_progress: OnProgress | None = None,
+        timeout_seconds: float | None = None,
+    ) -> Mapping[str, Any]:
+        """What can be set in a workflow on this endpoint: the ``description`` of ``docs/reference/job.md``.
+
+        A worker answers at once, whatever it runs, and runs nothing for it; but one must be there, or is started.
+
+        Args:
+            workflow: as `submit` takes it.
+            on_progress: gets every answer about the job, as with `Job.wait`.
+            timeout_seconds: how long the answer is waited for; the job is cancelled then.
+
+        Raises:
+            JobFailed: the worker has no such template, or cannot convert what ComfyUI's page saved.
+            ProtocolViolation: the worker knows no descriptions.
+            DeadlineExceeded: there was no answer in time.
+            InvalidJobInput, SubmissionUncertain, AuthenticationFailed, EndpointNotFound, RequestRefused,
+            CloudUnavailable: as `submit` does.
+        """
+        job = self.submit(workflow, describe=True)
+        try:
+            description = job.wait(on_progress, timeout_seconds).get("description")
+        except (DeadlineExceeded, KeyboardInterrupt):
+            with suppress(ComfyPodError):  # RunPod ends it sooner or later
+                job.cancel()
+            raise
+        if not isinstance(description, dict):
+            raise ProtocolViolation("The worker", "no description: it is older than this client")
+        return description
 
     def _post(self, submission: Submission) -> Job:
         status = post_once(self.endpoint, submission, self._clock)

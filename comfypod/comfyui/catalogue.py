@@ -10,9 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from comfypod.schema.description import UploadKind
 from comfypod.schema.wire import as_list, as_object
 
-_UPLOAD_FLAGS = ("image_upload", "video_upload", "audio_upload", "file_upload", "animated_image_upload", "upload")
+_UPLOAD_FLAGS: Mapping[str, UploadKind] = {
+    "image_upload": "image",
+    "animated_image_upload": "image",
+    "video_upload": "video",
+    "audio_upload": "audio",
+    "file_upload": "file",
+    "upload": "file",
+}
+"""Options by which an input has an upload button in ComfyUI's page, and what goes there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +101,13 @@ def _node_input(name: str, config: Any) -> NodeInput:  # noqa: ANN401 (foreign J
     kind, options, *_ = [*as_list(config), None, None]
     options = as_object(options)
     choices = kind if isinstance(kind, list) else options.get("options") if kind == "COMBO" else None
-    is_upload = any(options.get(flag) for flag in _UPLOAD_FLAGS)
+    is_upload = upload_kind(options) is not None
     return NodeInput(name, tuple(choices) if isinstance(choices, list) else None, is_upload)
+
+
+def upload_kind(options: Mapping[str, Any]) -> UploadKind | None:
+    """What kind of file an input of the input folder names, by its options; None where it names none."""
+    return next((kind for flag, kind in _UPLOAD_FLAGS.items() if options.get(flag)), None)
 
 
 def linked_node(value: Any) -> str | None:  # noqa: ANN401 (foreign JSON)

@@ -136,6 +136,11 @@ def _missing(node_id: str, workflow: Workflow, catalogue: Catalogue, *, with_adv
             yield _missing_choice((node_id, class_type), item, value, catalogue.is_core(class_type), advised_by)
 
 
+def models_folder(class_type: str, input_name: str) -> str | None:
+    """The models folder that the list of an input shows, where that is known."""
+    return _MODEL_FOLDERS.get(f"{class_type}.{input_name}") or _MODEL_FOLDERS.get(input_name)
+
+
 def _missing_choice(
     node: tuple[str, str],
     item: NodeInput,
@@ -144,7 +149,7 @@ def _missing_choice(
     advised_by: Catalogue | None,
 ) -> MissingChoice:
     node_id, class_type = node
-    folder = _MODEL_FOLDERS.get(f"{class_type}.{item.name}") or _MODEL_FOLDERS.get(item.name)
+    folder = models_folder(class_type, item.name)
     is_model = PurePosixPath(value).suffix.lower() in MODEL_SUFFIXES
     known = _advice(item, value, folder, is_model, advised_by) if advised_by else f"{shortened(value)!r} is not there"
     return MissingChoice(

@@ -42,6 +42,18 @@ the facts; the sentence a person reads is made from them in ``__str__`` and nowh
     ├─ SourceFetchFailed       source_fetch_failed   a git repository; the developer acts, on these three
     ├─ RequirementsConflict    requirements_conflict
     ├─ SmokeTestFailed         smoke_test_failed
+    ├─ WebError                                      the web page's server, to browsers and programs
+    │  ├─ BadRequest           bad_request
+    │  │  ├─ UnsupportedContent                      unsupported_content
+    │  │  └─ NothingThere      not_found
+    │  ├─ UnknownHost, ForeignRequest                unknown_host, foreign_request
+    │  ├─ SignInRequired, WrongToken                 sign_in_required, wrong_token
+    │  ├─ TooMany              too_many              retryable
+    │  ├─ TooLarge             too_large
+    │  ├─ RunNotFound, FileNotFound                  run_not_found, file_not_found
+    │  ├─ RunNotEnded          run_not_ended
+    │  ├─ TooManyRuns          too_many_runs         retryable
+    │  └─ EndpointChanged      endpoint_changed
     └─ ProtocolViolation       protocol_violation    a server said what its protocol does not allow
 
 A class exists only if somebody catches it, or if its code or ``retryable`` differs from its parent's.
@@ -86,6 +98,7 @@ from comfypod.errors.inputs import (
     InvalidJobInput,
     InvalidWorkflow,
 )
+from comfypod.errors.runs import EndpointChanged, FileNotFound, RunNotEnded, RunNotFound, TooManyRuns
 from comfypod.errors.transfers import (
     DeliveryError,
     DiskFailed,
@@ -100,9 +113,22 @@ from comfypod.errors.transfers import (
     UploadFailed,
     UploadRefused,
 )
+from comfypod.errors.web import (
+    BadRequest,
+    ForeignRequest,
+    NothingThere,
+    SignInRequired,
+    TooLarge,
+    TooMany,
+    UnknownHost,
+    UnsupportedContent,
+    WebError,
+    WrongToken,
+)
 
 __all__ = [
     "AuthenticationFailed",
+    "BadRequest",
     "CloudError",
     "CloudUnavailable",
     "ComfyPodError",
@@ -115,7 +141,10 @@ __all__ = [
     "DiskFailed",
     "DownloadFailed",
     "DownloadInterrupted",
+    "EndpointChanged",
     "EndpointNotFound",
+    "FileNotFound",
+    "ForeignRequest",
     "GPUUnavailable",
     "InputError",
     "InputFetchFailed",
@@ -129,6 +158,7 @@ __all__ = [
     "ModelFetchFailed",
     "ModelSourceUnavailable",
     "NoOutput",
+    "NothingThere",
     "OutOfMemory",
     "OutputTooLarge",
     "OutputVanished",
@@ -141,10 +171,20 @@ __all__ = [
     "RequestRefused",
     "RequirementsConflict",
     "ResultOnVolume",
+    "RunNotEnded",
+    "RunNotFound",
     "SavingFailed",
+    "SignInRequired",
     "SmokeTestFailed",
     "SourceFetchFailed",
     "SubmissionUncertain",
+    "TooLarge",
+    "TooMany",
+    "TooManyRuns",
+    "UnknownHost",
+    "UnsupportedContent",
     "UploadFailed",
     "UploadRefused",
+    "WebError",
+    "WrongToken",
 ]

@@ -14,10 +14,11 @@ from aiohttp.typedefs import Handler
 from multidict import CIMultiDict
 from yarl import URL
 
+from comfypod.browsers import comes_from_elsewhere
 from comfypod.logs import event
 from comfypod.pod.headers import passed_on
 from comfypod.pod.relay import Connections, Relay
-from comfypod.pod.sign_in import CHALLENGE, SignIn, comes_from_elsewhere
+from comfypod.pod.sign_in import CHALLENGE, SignIn
 
 CONNECT_SECONDS = 5.0
 SILENCE_SECONDS = 600.0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
+from comfypod.browsers import is_loopback
 from comfypod.comfyui.command_line import named_port, split_command
 from comfypod.comfyui.model_paths import VOLUMES
 from comfypod.comfyui.process import free_port
@@ -37,14 +37,6 @@ def take_key(environment: MutableMapping[str, str], host: str, *, has_page: bool
     if len(key) < SHORTEST_KEY:
         raise ConfigurationError([f"{cause}, a pod needs a longer key than that of {KEY_VARIABLE}: {_KEY_ADVICE}."])
     return key
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def outside_host(environment: Mapping[str, str], port: int) -> str | None:

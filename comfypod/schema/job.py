@@ -126,6 +126,7 @@ class JobInput(_Document):
     timeout_seconds: float | None = Field(None, gt=0, strict=False)
     progress: ProgressOptions = Field(default_factory=ProgressOptions)
     allow_partial: bool = False
+    describe: bool = False
     idempotency_key: str | None = Field(None, pattern=f"^{PLAIN_KEY}$")
     comfy_org_api_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("comfy_org_api_key", "api_key_comfy_org"), strict=False

@@ -15,12 +15,13 @@ from comfypod.comfyui.server import ServerSource
 from comfypod.errors import ComfyPodError, InvalidJobInput, OutputTooLarge
 from comfypod.logs import event, job_context
 from comfypod.schema.job import JobInput
-from comfypod.schema.output import failure_to_json, size_of, success_to_json
+from comfypod.schema.output import Outputs, failure_to_json, size_of, success_to_json
 from comfypod.schema.workflow import Workflow
 from comfypod.settings import Settings
 from comfypod.storage.buckets.bucket import OutputBucket
 from comfypod.worker.costs import LearnedCosts
 from comfypod.worker.delivery import Ways
+from comfypod.worker.description import JobDescription
 from comfypod.worker.facilities import Facilities
 from comfypod.worker.job_run import JobRun
 from comfypod.worker.job_state import AcceptedJob, JobState
@@ -109,26 +110,39 @@ class Handler:
         return {**answer, "refresh_worker": True}
 
     async def _run(self, state: JobState) -> dict[str, Any]:
+        request = state.accept()
         async with self._facilities.outside.open() as network:
-            job = self._accept(state, network)
+            return await (self._describe if request.describe else self._execute)(state, request, network)
 
-            def begin_again(reason: str) -> None:
-                state.warn(reason)
-                job.tracker.begin_again()
+    async def _execute(self, state: JobState, request: JobInput, network: Network) -> dict[str, Any]:
+        job = self._accept(state, request, network)
 
-            recovery = Recovery(self._source, self._clients, self._settings, begin_again)
-            run = JobRun(self._facilities, network, job, recovery, self._slot).run
-            interval_seconds = self._settings.progress_interval_seconds
-            async with ProgressReporter(job.tracker, state.job, self._send_progress, interval_seconds):
-                outputs, worker = await recovery.run(run, state.deadline)
+        def begin_again(reason: str) -> None:
+            state.warn(reason)
+            job.tracker.begin_again()
+
+        recovery = Recovery(self._source, self._clients, self._settings, begin_again)
+        run = JobRun(self._facilities, network, job, recovery, self._slot).run
+        interval_seconds = self._settings.progress_interval_seconds
+        async with ProgressReporter(job.tracker, state.job, self._send_progress, interval_seconds):
+            outputs, worker = await recovery.run(run, state.deadline)
         answer = success_to_json(outputs, state.account(), worker)
         self._check_size(answer)
         job.tracker.learn()
         return answer
 
-    def _accept(self, state: JobState, network: Network) -> AcceptedJob:
+    async def _describe(self, state: JobState, request: JobInput, network: Network) -> dict[str, Any]:
+        """Nothing runs, so the job takes no turn on the GPU, and has no progress to tell."""
+        state.tracker = ProgressTracker(Workflow({}))
+        job = JobDescription(self._facilities, network, state, request)
+        recovery = Recovery(self._source, self._clients, self._settings, state.warn)
+        description, worker = await recovery.run(job.describe, state.deadline)
+        answer = {**success_to_json(Outputs(), state.account(), worker), "description": description}
+        self._check_size(answer)
+        return answer
+
+    def _accept(self, state: JobState, request: JobInput, network: Network) -> AcceptedJob:
         """What is wrong with the job itself is told at once, and not when a ComfyUI is there."""
-        request = state.accept()
         given = state.job.get("s3Config")  # RunPod hands it over beside the input
         bucket = self._facilities.outside.bucket_of(given, network) if given else None
         ways = self._ways(request, bucket)

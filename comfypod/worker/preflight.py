@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from comfypod.comfyui.checks import Findings, MissingChoice
 from comfypod.deadline import Deadline
@@ -29,6 +30,19 @@ def entries_of(missing: Sequence[MissingChoice], manifest: ModelManifest) -> dic
         for entry in manifest.entries
         if entry.name == item.value.replace("\\", "/") and item.folder in {None, entry.folder}
     }
+
+
+def without_fetched(findings: Findings, manifest: ModelManifest) -> Findings:
+    """The findings that remain when every model that ``models.toml`` knows has been fetched."""
+    return replace(findings, missing=[item for item in findings.missing if not entries_of([item], manifest)])
+
+
+def models_by_folder(manifest: ModelManifest) -> dict[str, list[str]]:
+    """The names of all models of ``models.toml`` by ComfyUI's folder."""
+    found: dict[str, list[str]] = {}
+    for entry in manifest.entries:
+        found.setdefault(entry.folder, []).append(entry.name)
+    return found
 
 
 def refuse_obstacles(findings: Findings) -> None:

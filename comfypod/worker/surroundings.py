@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field, replace
 
 import comfypod
 from comfypod.comfyui.catalogue import Catalogue
@@ -22,6 +23,12 @@ class Surroundings:
     catalogue: Catalogue
     local: LocalFolders | None
     worker: WorkerInfo
+    asked_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago it was asked what it can run."""
+        return time.monotonic() - self.asked_at
 
 
 class KnownSurroundings:
@@ -44,9 +51,9 @@ class KnownSurroundings:
 
     async def catalogue_anew(self, http: ComfyUIHTTP) -> Catalogue:
         """What it can run now: model files come and go."""
-        known = await self.of(http)
+        known, asked_at = await self.of(http), time.monotonic()
         catalogue = await _catalogue(http)
-        self._known = Surroundings(known.url, catalogue, known.local, known.worker)
+        self._known = replace(known, catalogue=catalogue, asked_at=asked_at)
         return catalogue
 
 

@@ -10,7 +10,7 @@ from comfypod.comfyui.catalogue import Catalogue
 from comfypod.comfyui.ui_format.conversion import convert_ui_workflow, is_ui_format
 from comfypod.errors import InvalidWorkflow
 from comfypod.schema.job import JobInput
-from comfypod.schema.template import DEFAULT_TEMPLATE, load_template
+from comfypod.schema.template import DEFAULT_TEMPLATE, Parameter, load_template
 from comfypod.schema.wire import listed, shortened
 from comfypod.schema.workflow import DrawSeed, Workflow
 
@@ -34,6 +34,19 @@ def build_workflow(request: JobInput, templates_folder: Path, draw: DrawSeed) ->
         parameters.setdefault("prompt", request.prompt)
     template = load_template(templates_folder, request.workflow or DEFAULT_TEMPLATE)
     return _checked(template.render(parameters, draw).with_seeds(draw), request)
+
+
+def unfilled_workflow(request: JobInput, templates_folder: Path) -> tuple[Workflow, Mapping[str, Parameter]]:
+    """The workflow as it was written, and the parameters by which it is filled in if it is a template's.
+
+    Raises:
+        InvalidJobInput: no such template.
+        InvalidWorkflow: the workflow is not one.
+    """
+    if isinstance(request.workflow, dict):
+        return Workflow.parse(request.workflow), {}
+    template = load_template(templates_folder, request.workflow or DEFAULT_TEMPLATE)
+    return Workflow.parse(template.workflow), template.parameters
 
 
 def convert_workflow(request: JobInput, catalogue: Catalogue, draw: DrawSeed) -> Workflow:

@@ -23,12 +23,18 @@ FOLDER_PREFIX = "job-"
 
 Result = TypeVar("Result")
 
+_OF_A_JOB = re.compile(rf"(^|[/\\]){FOLDER_PREFIX}[A-Za-z0-9_:-]+-[0-9a-f]{{12}}([-/\\]|$)")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_:-]+")
 
 
 def plain_name(text: str) -> str:
     """``text`` as one part of a path: ids come from outside."""
     return _UNSAFE.sub("-", text)[:100] or "-"
+
+
+def is_of_a_job(name: str) -> bool:
+    """Whether a name in ComfyUI's folders is that of a job's folder, or of a file that belongs to one."""
+    return _OF_A_JOB.search(name) is not None
 
 
 class Workspace:

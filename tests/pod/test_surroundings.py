@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from comfypod.browsers import is_loopback
 from comfypod.errors import ConfigurationError
-from comfypod.pod.surroundings import comfyui_address, is_loopback, outside_host, state_file, take_key
+from comfypod.pod.surroundings import comfyui_address, outside_host, state_file, take_key
 from comfypod.pod.worker_output import WorkerOutput
 
 KEY = "0123456789abcdef"

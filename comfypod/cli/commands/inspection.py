@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from comfypod.cli.commands.jobs import BaseUrlOption, KeyOption
+
 app = typer.Typer()
 _workflow = typer.Typer(no_args_is_help=True, help="Look at a workflow before it is sent.")
 app.add_typer(_workflow, name="workflow")
@@ -36,11 +38,24 @@ def workflow_check(file: _File, comfyui: _ComfyUI = None, as_json: _AsJSON = Fal
 
 
 @_workflow.command("parameters")
-def workflow_parameters(file: _File, comfyui: _ComfyUI = None, as_json: _AsJSON = False) -> None:
+def workflow_parameters(
+    file: _File,
+    comfyui: _ComfyUI = None,
+    # Not from the environment: to ask an endpoint may start a worker, which costs.
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="ID", help="Ask a worker of this endpoint on RunPod; it runs nothing.")
+    ] = None,
+    local: Annotated[bool, typer.Option("--local", help="Start a local RunPod, and ask its worker.")] = False,
+    base_url: BaseUrlOption = None,
+    api_key: KeyOption = None,
+    as_json: _AsJSON = False,
+) -> None:
     """List what can be set with --set, and the model and input files that are named."""
+    from comfypod.cli.connection import Target
     from comfypod.cli.workflow.parameters import parameters_command
 
-    sys.exit(parameters_command(file, comfyui, as_json=as_json))
+    target = Target(endpoint, api_key, base_url, local=local) if endpoint or local else None
+    sys.exit(parameters_command(file, comfyui, target, as_json=as_json))
 
 
 @_workflow.command("convert")

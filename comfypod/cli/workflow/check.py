@@ -14,7 +14,7 @@ from comfypod.cli.workflow.document import KIND_NAMES, Document, read_document
 from comfypod.cli.workflow.rules import find_rejection
 from comfypod.cli.workflow.templates import template_problems
 from comfypod.comfyui.catalogue import Catalogue, reachable
-from comfypod.comfyui.checks import Findings, check_workflow
+from comfypod.comfyui.checks import check_workflow
 from comfypod.comfyui.node_packs import NodePacks
 from comfypod.errors import (
     ComfyPodError,
@@ -32,7 +32,7 @@ from comfypod.schema.workflow import Workflow
 from comfypod.storage.models.manifest import ModelEntry, ModelManifest
 from comfypod.storage.models.progress import format_bytes
 from comfypod.worker.isolation import unused_files, with_own_inputs, with_own_outputs
-from comfypod.worker.preflight import entries_of, named_models, refuse_obstacles
+from comfypod.worker.preflight import entries_of, named_models, refuse_obstacles, without_fetched
 from comfypod.worker.workflows import build_workflow, convert_workflow, ui_workflow
 
 _JOB_FOLDER = "job"
@@ -133,14 +133,14 @@ def _compare(workflow: Workflow, knowledge: Knowledge, report: Report) -> None:
     """Classes, choices and models, as the worker compares them before anything is sent."""
     catalogue, manifest = knowledge.source.catalogue, knowledge.manifest
     findings = check_workflow(workflow, catalogue, lambda name: knowledge.packs.explain(name, {}))
-    remaining = [item for item in findings.missing if not entries_of([item], manifest)]
+    remaining = without_fetched(findings, manifest)
     # With an unknown class the worker fetches nothing, and its sentence names what is missing as well.
-    told = findings if findings.unknown_classes else Findings((), remaining)
+    told = findings if findings.unknown_classes else remaining
     try:
         refuse_obstacles(told)
     except InvalidWorkflow as error:
-        report.refuse(error, Findings(findings.unknown_classes, remaining).obstacles)
-    report.warnings += [item.sentence for item in remaining if not item.is_certain]
+        report.refuse(error, remaining.obstacles)
+    report.warnings += [item.sentence for item in remaining.missing if not item.is_certain]
     if knowledge.source.is_engine:  # it pretends to have what models.toml names
         entries = [manifest.entry(key) for key in named_models(workflow, manifest)]
     else:

@@ -4,79 +4,100 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from comfypod.cli.connection import Target
 from comfypod.cli.node_catalogue import find_node_source
 from comfypod.cli.reports import print_json, print_line, print_table, print_text
+from comfypod.cli.workflow.asking import ask_endpoint, inputs_by_target, taken
 from comfypod.cli.workflow.convert import api_format
 from comfypod.cli.workflow.document import TEMPLATES_FOLDER, Document, read_document
-from comfypod.comfyui.catalogue import Catalogue, linked_node
-from comfypod.comfyui.checks import MODEL_SUFFIXES
+from comfypod.comfyui.literals import Literal, NamedFile, input_files, list_literals, model_files
+from comfypod.errors import ProtocolViolation
 from comfypod.schema.template import Parameter, Template, load_template
 from comfypod.schema.wire import shortened
 from comfypod.schema.workflow import RANDOM, SEED_INPUTS, Workflow
 
-_OFTEN_CHANGED = (
-    *("text", "prompt", "positive", "seed", "noise_seed", "steps", "cfg", "width", "height", "batch_size", "length"),
-    *("ckpt_name", "unet_name", "lora_name", "image", "video", "audio", "denoise", "filename_prefix"),
-)
-"""Names of inputs, those that most people change first in front."""
-
 
 @dataclass(frozen=True, slots=True)
-class Literal:
-    """An input of a node with a value of its own; ``target`` is its name for ``--set`` (``NODE.INPUT``)."""
+class Settable:
+    """A workflow, with the template that it comes from; ``description`` is a worker's own, if one was asked."""
 
-    target: str
-    value: Any
-    class_type: str
-    title: str
-    often_changed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class NamedFile:
-    """A file that an input names."""
-
-    target: str
-    name: str
+    workflow: Workflow
+    template: Template | None
+    files: Sequence[NamedFile]
+    description: Mapping[str, Any] | None = None
 
 
-def parameters_command(given: str, comfyui_url: str | None, *, as_json: bool) -> int:
-    """Print what can be set.
+def parameters_command(given: str, comfyui_url: str | None, target: Target | None, *, as_json: bool) -> int:
+    """Print what can be set, as a worker of ``target`` says it, if there is one.
 
     Raises:
         InvalidWorkflow, InvalidJobInput: the file is no workflow.
         ConfigurationError: the template is not valid.
+        ComfyPodError: the endpoint does not describe it.
     """
     document = read_document(given)
+    found = _look(document, comfyui_url) if target is None else _ask(document, target, quiet=as_json)
+    if as_json:
+        print_json(_to_json(given, found))
+        return 0
+    if found.template is not None:
+        _show_template(found.template)
+    else:
+        _show_literals(given, list_literals(found.workflow), found.description)
+    _show_files("model", model_files(found.workflow))
+    _show_files("input file", found.files)
+    for problem in (found.description or {}).get("problems", ()):
+        print_line("problem", problem, "bold red")
+    return 0
+
+
+def _look(document: Document, comfyui_url: str | None) -> Settable:
     catalogue = find_node_source(comfyui_url, Path("models.toml")).catalogue
     template = _template_of(document)
     workflow = Workflow.parse(template.workflow) if template else api_format(document, catalogue)
-    literals = list_literals(workflow)
-    models, files = model_files(workflow), input_files(workflow, catalogue)
-    if as_json:
-        print_json(
-            {
-                "file": given,
-                "template": template.name if template else None,
-                "parameters": [_parameter_row(*item) for item in template.parameters.items()] if template else [],
-                "inputs": [asdict(item) for item in literals],
-                "models": [asdict(item) for item in models],
-                "files": [asdict(item) for item in files],
-            }
-        )
-        return 0
-    if template is not None:
-        _show_template(template)
-    else:
-        _show_literals(given, literals)
-    _show_files("model", models)
-    _show_files("input file", files)
-    return 0
+    return Settable(workflow, template, input_files(workflow, catalogue))
+
+
+def _ask(document: Document, target: Target, *, quiet: bool) -> Settable:
+    description = ask_endpoint(document, target, quiet=quiet)
+    workflow = Workflow.parse(description["workflow"])
+    template = _described_template(document.path.stem, description)
+    inputs = inputs_by_target(description)
+    named = [NamedFile(f"{node_id}.{name}", text) for node_id, name, text in workflow.texts()]
+    files = [file for file in named if inputs.get(file.target, {}).get("upload")]
+    return Settable(workflow, template, files, description)
+
+
+def _described_template(name: str, description: Mapping[str, Any]) -> Template | None:
+    """The worker's own template, which may be another than the one here."""
+    if not description["parameters"]:
+        return None
+    fields = {key: description[key] for key in ("parameters", "workflow")}
+    try:
+        return Template.model_validate({"name": name, **fields})
+    except ValidationError as error:
+        raise ProtocolViolation("The worker", f"no template: {error}"[:300]) from error
+
+
+def _to_json(given: str, found: Settable) -> dict[str, Any]:
+    template = found.template
+    document = {
+        "file": given,
+        "template": template.name if template else None,
+        "parameters": [_parameter_row(*item) for item in template.parameters.items()] if template else [],
+        "inputs": [asdict(item) for item in list_literals(found.workflow)],
+        "models": [asdict(item) for item in model_files(found.workflow)],
+        "files": [asdict(item) for item in found.files],
+    }
+    told = found.description
+    return document if told is None else {**document, "nodes": told["nodes"], "problems": told["problems"]}
 
 
 def _template_of(document: Document) -> Template | None:
@@ -85,44 +106,6 @@ def _template_of(document: Document) -> Template | None:
         return load_template(document.templates_folder, document.path.stem)
     name = document.job_input.get("workflow") if isinstance(document.job_input, dict) else None
     return load_template(TEMPLATES_FOLDER, name) if isinstance(name, str) else None
-
-
-def list_literals(workflow: Workflow) -> list[Literal]:
-    """Every input that is no link: those that most people change first, then the others in the workflow's order."""
-    found = list(_literals(workflow))
-    order = {name: number for number, name in enumerate(_OFTEN_CHANGED)}
-    return sorted(found, key=lambda item: order.get(_input_name(item), len(order)))
-
-
-def _literals(workflow: Workflow) -> Iterator[Literal]:
-    for node_id, node in workflow.nodes.items():
-        for name, value in node["inputs"].items():
-            if linked_node(value) is None:
-                title = workflow.title(node_id) or ""
-                often = name in _OFTEN_CHANGED
-                yield Literal(f"{node_id}.{name}", value, str(node["class_type"]), title, often)
-
-
-def _input_name(item: Literal) -> str:
-    return item.target.rpartition(".")[2]
-
-
-def model_files(workflow: Workflow) -> list[NamedFile]:
-    """The model files that the workflow names, by their suffixes."""
-    return [
-        NamedFile(f"{node_id}.{name}", text)
-        for node_id, name, text in workflow.texts()
-        if PurePosixPath(text.replace("\\", "/")).suffix.lower() in MODEL_SUFFIXES
-    ]
-
-
-def input_files(workflow: Workflow, catalogue: Catalogue) -> list[NamedFile]:
-    """The files of the input folder that the workflow loads: what a job sends along."""
-    return [
-        NamedFile(f"{node_id}.{name}", text)
-        for node_id, name, text in workflow.texts()
-        if (item := catalogue.inputs(workflow.class_type(node_id) or "").get(name)) is not None and item.is_upload
-    ]
 
 
 def _parameter_row(name: str, parameter: Parameter) -> dict[str, Any]:
@@ -149,18 +132,24 @@ def _limits(item: Parameter) -> str:
     return ", ".join(parts)
 
 
-def _show_literals(given: str, literals: Sequence[Literal]) -> None:
+def _show_literals(given: str, literals: Sequence[Literal], description: Mapping[str, Any] | None) -> None:
+    columns = ["", "input", "value", "class", "title"]
     rows = [
-        ("*" if item.often_changed else "", item.target, shortened(_json(item.value), 60), item.class_type, item.title)
+        ["*" if item.often_changed else "", item.target, shortened(_json(item.value), 60), item.class_type, item.title]
         for item in literals
     ]
-    print_table(("", "input", "value", "class", "title"), rows)
+    if description is not None:
+        columns.append("takes")
+        inputs = inputs_by_target(description)
+        for item, row in zip(literals, rows, strict=True):
+            row.append(taken(inputs.get(item.target, {})))
+    print_table(columns, rows)
     if literals:
         example = literals[0]
         print_text(
             f"* changed most often. Set one: comfypod run {shlex.quote(given)} {_set_option(example.target, None)}"
         )
-    if seed := next((item.target for item in literals if _input_name(item) in SEED_INPUTS), None):
+    if seed := next((item.target for item in literals if item.input_name in SEED_INPUTS), None):
         print_text(f"A new seed for every job: --set {seed}={RANDOM}")
 
 

@@ -75,6 +75,7 @@ class NodeBuilder:
             buttons = ("upload 3d model", "upload extra resources", "clear")
             self.widgets += [Widget(name, None, sent=False) for name in buttons]
         made = make_widgets(spec)
+        made[0].spec = spec
         self.widgets += made
         self.slots.append(Slot(spec.name, spec.type, widget=spec.name))
         if made[0].options is not None:

@@ -28,6 +28,7 @@ class Widget:
     """A value of a node; ``saved``: it has a place in ``widgets_values``; ``sent``: it is an input of the API format.
 
     ``choices`` are those of a combo, and None of everything else; ``options`` those of a dynamic combo, by choice.
+    ``spec`` is the input that it stands for, if a builder made it for one.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Widget:
     options: Mapping[str, Any] | None = None
     multiline: bool = False
     dynamic_prompt: bool = False
+    spec: InputSpec | None = None
 
 
 def is_widget(spec: InputSpec) -> bool:
@@ -50,10 +52,14 @@ def make_widgets(spec: InputSpec) -> list[Widget]:
     return WIDGETS[spec.widget_type](spec)
 
 
-def _integer(spec: InputSpec) -> list[Widget]:
+def is_seed(spec: InputSpec) -> bool:
+    """Whether the front end draws a new whole number after each run, if it is not told otherwise."""
     control = spec.options.get("control_after_generate")
-    controlled = spec.name in _SEED_NAMES if control is None else bool(control)
-    return [Widget(spec.name, spec.default(0)), *([_control()] if controlled else [])]
+    return spec.widget_type == "INT" and (spec.name in _SEED_NAMES if control is None else bool(control))
+
+
+def _integer(spec: InputSpec) -> list[Widget]:
+    return [Widget(spec.name, spec.default(0)), *([_control()] if is_seed(spec) else [])]
 
 
 def _float(spec: InputSpec) -> list[Widget]:

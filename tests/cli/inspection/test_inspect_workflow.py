@@ -13,8 +13,8 @@ import pytest
 from comfypod.cli.node_catalogue import NodeSource, find_node_source
 from comfypod.cli.workflow.convert import api_format
 from comfypod.cli.workflow.document import read_document
-from comfypod.cli.workflow.parameters import input_files, list_literals, model_files
 from comfypod.comfyui.catalogue import Catalogue
+from comfypod.comfyui.literals import input_files, list_literals, model_files
 from comfypod.errors import InvalidJobInput, InvalidWorkflow
 from comfypod.schema.workflow import Workflow
 
