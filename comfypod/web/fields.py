@@ -93,8 +93,11 @@ class Field(Document):
 
 def kind_of_input(class_type: str, name: str, value: Any, described: Described | None) -> FieldKind | None:  # noqa: ANN401
     """What kind of field an input is; None where a person could give no value."""
-    if described is not None and (kind := _described_kind(class_type, described)):
-        return kind
+    if described is not None:
+        if described.type.startswith("COMFY_DYNAMIC"):  # another choice needs other inputs beside it
+            return None
+        if kind := _described_kind(class_type, name, described):
+            return kind
     if class_type in _FILE_INPUTS and _FILE_INPUTS[class_type][0] == name:
         return _FILE_INPUTS[class_type][1]
     if name in SEED_INPUTS and (value == RANDOM or _is_whole(value)):
@@ -104,7 +107,7 @@ def kind_of_input(class_type: str, name: str, value: Any, described: Described |
     return _KINDS_OF_VALUES.get(type(value))
 
 
-def _described_kind(class_type: str, described: Described) -> FieldKind | None:
+def _described_kind(class_type: str, name: str, described: Described) -> FieldKind | None:
     kinds: Mapping[str, FieldKind] = {
         "INT": "integer",
         "FLOAT": "number",
@@ -118,7 +121,7 @@ def _described_kind(class_type: str, described: Described) -> FieldKind | None:
     if described.upload is not None:
         return "audio" if described.upload == "audio" else "file"
     if described.is_seed and described.type == "INT":
-        return "seed"
+        return "seed" if name in SEED_INPUTS else "integer"  # the worker draws those two alone
     if described.type == "COMBO" and (described.is_cut or not described.choices):
         return "text"  # there are more than are told, or none: what is typed may be right
     return "choice" if described.choices is not None else kinds.get(described.type)

@@ -152,6 +152,19 @@ def test_seeds_that_a_browser_would_change_are_drawn() -> None:
     assert (seed.default, seed.minimum, seed.maximum) == ("random", 0, 2**53 - 1)
 
 
+def test_only_what_the_worker_can_do_with_an_input_is_offered() -> None:
+    said = {
+        "Odd": {
+            "other_seed": Described(type="INT", is_seed=True, minimum=0, maximum=100),
+            "codec": Described(type="COMFY_DYNAMICCOMBO_V3", choices=["h264", "vp9"]),
+        }
+    }
+    node = {"class_type": "Odd", "inputs": {"other_seed": 5, "codec": "h264"}}
+    named = by_name(workflow_fields(workflow(**{"20": node}), said))
+    assert named["20.other_seed"].kind == "integer", "the worker would not draw it"
+    assert "20.codec" not in named, "another choice would need other inputs"
+
+
 def test_a_huge_workflow_has_a_form_all_the_same() -> None:
     nodes = {str(number): {"class_type": "X", "inputs": {"a": 1, "b": 2}} for number in range(5_000)}
     assert len(workflow_fields(Workflow.parse(nodes), {})) == 1_000
