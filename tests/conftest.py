@@ -30,6 +30,24 @@ _STUBS = str(Path(__file__).parent / "without_cpuinfo")
 sys.path.insert(0, _STUBS)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_STUBS, os.environ.get("PYTHONPATH")]))
 
+LONGEST_FIRST = (
+    "tests/worker/test_recovery.py",
+    "tests/system/test_chaos.py",
+    "tests/system/",
+    "tests/browser/",
+    "tests/worker/",
+    "tests/web/",
+)
+"""Where the tests of a file stay together (``--dist loadfile``), a long file that comes last is waited for alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(ROOT).as_posix()
+        return next((place for place, name in enumerate(LONGEST_FIRST) if path.startswith(name)), len(LONGEST_FIRST))
+
+    items.sort(key=place)  # stable: within a file, and among the others, the order stays
+
 
 def get_json(url: str) -> Any:
     with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 (an address of the tests' own)
