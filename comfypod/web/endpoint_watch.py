@@ -13,7 +13,7 @@ from comfypod.errors import ComfyPodError
 from comfypod.web.documents import EndpointState, Jobs, Trouble, Wait, WaitKind, Workers, counts
 
 PAUSE_SECONDS = 2.0
-"""While something waits, or the endpoint is away."""
+"""While something waits or runs, or the endpoint is away."""
 IDLE_PAUSE_SECONDS = 10.0
 
 
@@ -69,6 +69,12 @@ class EndpointWatch:
         self._know(is_reachable=False, error=Trouble(code=error.code, message=str(error)))
         self.poke()
 
+    def reached(self) -> None:
+        """Somebody could reach it; if nobody could before, it is asked how it is."""
+        if not self.state.is_reachable:
+            self._asked_at = -math.inf
+            self.poke()
+
     def poke(self) -> None:
         """Somebody began to look, or to wait: think anew about when to ask."""
         self._poked.set()
@@ -96,7 +102,8 @@ class EndpointWatch:
     def _interval_seconds(self) -> float | None:
         if not self._is_watched():
             return None
-        is_urgent = self._is_waited_for() or not self.state.is_reachable
+        is_busy = self.state.workers.running > 0 or self.state.jobs.in_progress > 0
+        is_urgent = is_busy or self._is_waited_for() or not self.state.is_reachable
         return PAUSE_SECONDS if is_urgent else IDLE_PAUSE_SECONDS
 
     def _know(self, **fields: Any) -> None:  # noqa: ANN401 (fields of the state)

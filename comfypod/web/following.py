@@ -126,6 +126,8 @@ class Follower:
     async def _submit(self, job_input: Mapping[str, Any]) -> str:
         """Write down that the job is sent, send it, and write down what came of it."""
         await self.live.note(sent_at=now())
+        if self.live.unwritten:  # the next server would send it again
+            raise self.live.unwritten
         try:
             job_id = await self.platform.submit(job_input, self.live.place.run_id)
         except CloudUnavailable:
@@ -164,6 +166,7 @@ class Follower:
                 self._bear(error)
                 await self.live.sleep(next(troubles))
                 continue
+            self.watch.reached()
             if status.state.is_final:
                 return status
             await self._show(status)

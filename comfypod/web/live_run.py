@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from comfypod.cloud.jobs import PreviewImage
+from comfypod.completion import to_the_end
 from comfypod.errors import SavingFailed
 from comfypod.logs import event
 from comfypod.web.documents import PreviewNote, Run
@@ -31,7 +32,8 @@ def now() -> datetime:
 class LiveRun:
     """A run that has not ended, or whose end could not be written. Only the event loop's own thread may call it.
 
-    ``woken`` is set when the one that follows it should look at it.
+    ``woken`` is set when the one that follows it should look at it; ``unwritten`` is why the disk does not have its
+    newest state, if it does not.
     """
 
     place: Place
@@ -40,7 +42,7 @@ class LiveRun:
     on_change: OnChange
     preview: PreviewImage | None = None
     woken: asyncio.Event = field(default_factory=asyncio.Event)
-    is_written: bool = True
+    unwritten: SavingFailed | None = None
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -69,15 +71,21 @@ class LiveRun:
         await self.write()
 
     async def write(self) -> None:
-        """Write the newest state. A full disk is no reason to give a run up: it goes on in memory."""
+        """Write the newest state. A full disk is no reason to give a run up: it goes on in memory.
+
+        A server that ends waits for it.
+        """
+        await to_the_end(self._write())
+
+    async def _write(self) -> None:
         async with self._writing:  # the newest state is the last that is written
             try:
                 await asyncio.to_thread(self.store.write, self.place, self.stored)
             except SavingFailed as error:
                 event("run_not_written", logging.WARNING, run=self.place.run_id, cause=error.cause)
-                self.is_written = False
+                self.unwritten = error
             else:
-                self.is_written = True
+                self.unwritten = None
 
     async def sleep(self, seconds: float) -> None:
         """Let so much time pass, or less if it is woken."""

@@ -91,9 +91,9 @@ class LiveRuns:
             log.exception("run_crashed", extra={"fields": {"run": live.place.run_id}})
             await end_run(live, "failed", error=RunError(code=ComfyPodError.code, message=BUG))
         await self.make_room()
-        if not live.is_written:
+        if live.unwritten:  # there may be room now
             await live.write()
-        if live.is_written:
+        if not live.unwritten:
             self.forget(live.place)
 
     def _titles(self, place: Place) -> Titles:

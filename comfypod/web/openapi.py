@@ -248,6 +248,15 @@ _RUN_PATHS = {
             parameters=[_RUN_ID],
         ),
     },
+    "/api/runs/{id}/workflow": {
+        "get": _operation(
+            "getWorkflow",
+            "What a run was asked to run",
+            {"200": _answer("A workflow, or a template's name.", {"type": ["object", "string"]})},
+            404,
+            parameters=[_RUN_ID],
+        )
+    },
     "/api/runs/{id}/cancel": {
         "post": _operation(
             "cancelRun",

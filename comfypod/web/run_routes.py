@@ -43,6 +43,7 @@ class RunRoutes:
         yield web.get(f"{base_path}api/runs", self._list)
         yield web.get(run, self._get)
         yield web.delete(run, self._remove)
+        yield web.get(f"{run}/workflow", self._workflow)
         yield web.post(f"{run}/cancel", self._cancel)
         yield web.get(f"{run}/preview", self._preview)
         yield web.get(f"{run}/files/{{index}}/{{filename}}", self._file)
@@ -84,6 +85,9 @@ class RunRoutes:
 
     async def _get(self, request: web.Request) -> web.Response:
         return json_answer((await self._runs.get(visitor_of(request), request.match_info["id"])).to_json())
+
+    async def _workflow(self, request: web.Request) -> web.Response:
+        return json_answer(await self._runs.workflow(visitor_of(request), request.match_info["id"]))
 
     async def _cancel(self, request: web.Request) -> web.Response:
         run = await self._begun.to_the_end(self._runs.cancel(visitor_of(request), request.match_info["id"]))

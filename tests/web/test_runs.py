@@ -136,7 +136,18 @@ async def test_nobody_watches_so_the_endpoint_is_not_asked(runs: Runs, platform:
     assert waiting.wait.kind == "unknown"
     assert platform.calls["GET health"] == 0
     assert (await runs.endpoint()).jobs.in_queue == 1  # somebody asks
-    assert platform.calls["GET health"] == 1
+    await asyncio.gather(runs.endpoint(), runs.endpoint())
+    assert platform.calls["GET health"] == 1  # what is known is told to all who ask soon after
+
+
+async def test_seeds_that_were_drawn_take_the_place_of_the_wish(runs: Runs, platform: ScriptedRunPod) -> None:
+    request = {"workflow": WORKFLOW, "parameters": {"seed": "random", "3.steps": 5}}
+    run = await runs.submit(VISITOR, request)
+    await run_when(runs, run, lambda run: run.job_id is not None)
+    platform.set("job-1", **success(artifact(PICTURE), seeds={"3.seed": 42}))
+    done = await ended(runs, run)
+    assert done.parameters == {"3.steps": 5, "3.seed": 42}
+    await runs.submit(VISITOR, {**request, "parameters": done.parameters})  # the same picture again
 
 
 async def test_a_failure_names_the_node_and_keeps_what_was_made(runs: Runs, platform: ScriptedRunPod) -> None:

@@ -193,6 +193,7 @@ async def test_a_full_disk_ends_the_run_and_not_the_server(platform: ScriptedRun
     assert str(tmp_path) not in first.error.message
     assert "cannot be written" in told["second"]
     assert told["listed"] == 1
+    assert not [*tmp_path.rglob("*.png")]  # what is there of it makes room
     with client_of(platform) as client:  # and it is written that it failed
         async with runs_at(client, tmp_path) as runs:
             assert [run.state for run in (await runs.list(VISITOR)).runs] == ["failed"]
