@@ -105,11 +105,16 @@ async function result(event) {
   const kept = await cache.match(request.url);
   if (kept) return range ? piece(kept, range) : kept;
   const fresh = await fetch(request);
-  if (fresh.ok) event.waitUntil(keepResult(cache, request.url, fresh.status === 200 ? fresh.clone() : null).catch(() => null));
+  if (fresh.ok)
+    event.waitUntil(keepResult(cache, request.url, fresh.status === 200 ? fresh.clone() : null).catch(() => null));
   return fresh;
 }
 
-/** @param {Cache} cache @param {string} url @param {Response | null} fresh the whole file; null where the page got a piece */
+/**
+ * @param {Cache} cache
+ * @param {string} url
+ * @param {Response | null} fresh the whole file; null where the page got a piece
+ */
 async function keepResult(cache, url, fresh) {
   const whole = fresh ?? (await fetch(url, { credentials: "same-origin" }));
   const size = Number(whole.headers.get("Content-Length") ?? Infinity);
@@ -140,6 +145,7 @@ async function piece(kept, range) {
 async function forget(address) {
   for (const name of [RESULTS, ANSWERS]) {
     const cache = await caches.open(name);
-    for (const key of await cache.keys()) if (key.url === address || key.url.startsWith(`${address}/`)) await cache.delete(key);
+    for (const key of await cache.keys())
+      if (key.url === address || key.url.startsWith(`${address}/`)) await cache.delete(key);
   }
 }

@@ -88,7 +88,8 @@ async def test_a_browser_is_one_visitor_and_sees_nobody_elses_runs(site: Site) -
         upload = await answer.json()
     for stranger in (second, program):
         assert (await stranger.get("api/runs"))["runs"] == []
-        for path in (f"api/runs/{run['id']}", f"api/runs/{run['id']}/preview", file, f"api/events?run={run['id']}"):
+        mine = f"api/runs/{run['id']}"
+        for path in (mine, f"{mine}/preview", f"{mine}/workflow", file, f"api/events?run={run['id']}"):
             assert (await stranger.refusal("GET", path, 404))["code"] == "run_not_found"
         assert (await stranger.refusal("DELETE", f"api/runs/{run['id']}", 404))["code"] == "run_not_found"
         assert (await stranger.refusal("POST", f"api/runs/{run['id']}/cancel", 404, {}))["code"] == "run_not_found"

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import aiohttp
+import pytest
 
 from comfypod.web.site_options import Limits
 from tests.cli.conftest import HOLD, SECONDS, ScriptedEndpoint, artifact, success, update
@@ -128,6 +129,14 @@ async def test_a_run_can_be_cancelled(site: Site, endpoint: ScriptedEndpoint) ->
     assert (await browser.ended(run["id"]))["state"] == "cancelled"
     await browser.json("DELETE", f"api/runs/{run['id']}", 204)
     assert (await browser.refusal("GET", f"api/runs/{run['id']}", 404))["code"] == "run_not_found"
+
+
+@pytest.mark.parametrize("workflow", ["text_to_image", {"1": {"class_type": "EmptyImage", "inputs": {"width": 8}}}])
+async def test_the_workflow_of_a_run_can_be_had_again(site: Site, workflow: object) -> None:
+    browser = await site.browser()
+    run = await browser.json("POST", "api/runs", 201, {"workflow": workflow})
+    await browser.ended(run["id"])
+    assert await browser.get(f"api/runs/{run['id']}/workflow") == workflow
 
 
 async def test_lists_have_pages(site: Site) -> None:

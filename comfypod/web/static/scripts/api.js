@@ -24,7 +24,7 @@ export class ApiError extends Error {
 }
 
 /** Called when the server no longer knows who this is, and when an answer came from what was kept. */
-export const listeners = { onSignedOut: () => {}, onKept: (/** @type {boolean} */ _isKept) => {} };
+export const listeners = { onSignedOut: () => {}, onKept: (_isKept) => {} };
 
 /**
  * @typedef {object} Call
@@ -47,8 +47,12 @@ async function ask(path, { method = "GET", json, blob, headers = {}, patienceSec
   let answer;
   try {
     answer = await fetch(new URL(path, document.baseURI), {
-      method, headers: sent, body: json === undefined ? blob : JSON.stringify(json), cache: "no-store",
-      credentials: "same-origin", signal: AbortSignal.timeout(patienceSeconds * 1000),
+      method,
+      headers: sent,
+      body: json === undefined ? blob : JSON.stringify(json),
+      cache: "no-store",
+      credentials: "same-origin",
+      signal: AbortSignal.timeout(patienceSeconds * 1000),
       keepalive: method === "DELETE", // also when the page is being left
     });
   } catch {
@@ -73,8 +77,6 @@ export const getSession = () => ask("api/session");
 /** @param {string} token */
 export const signIn = (token) => ask("api/session", { method: "POST", json: { token } });
 export const signOut = () => ask("api/session", { method: "DELETE" });
-/** @returns {Promise<import("./types.js").Endpoint>} */
-export const getEndpoint = () => ask("api/endpoint");
 /** @returns {Promise<import("./types.js").Template[]>} */
 export const getTemplates = () => ask("api/templates");
 
@@ -96,7 +98,10 @@ export function getForm(workflow, asks) {
 export function upload(blob, name) {
   const headers = { "Content-Type": blob.type || "application/octet-stream" };
   return ask(`api/uploads?name=${encodeURIComponent(name)}`, {
-    method: "POST", blob, headers, patienceSeconds: UPLOAD_PATIENCE_SECONDS,
+    method: "POST",
+    blob,
+    headers,
+    patienceSeconds: UPLOAD_PATIENCE_SECONDS,
   });
 }
 
@@ -132,7 +137,11 @@ export function getRuns(before = null) {
 const runPath = (id) => `api/runs/${encodeURIComponent(id)}`;
 /** @param {string} id @returns {Promise<Run>} */
 export const getRun = (id) => ask(runPath(id));
-/** The workflow that a run was made with, as it was sent. @param {string} id @returns {Promise<Record<string, any>>} */
+/**
+ * The workflow that a run was made with, as it was sent.
+ * @param {string} id
+ * @returns {Promise<Record<string, any>>}
+ */
 export const getRunWorkflow = (id) => ask(`${runPath(id)}/workflow`);
 /** @param {string} id */
 export const cancelRun = (id) => ask(`${runPath(id)}/cancel`, { method: "POST", json: {} });

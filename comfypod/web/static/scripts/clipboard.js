@@ -31,6 +31,6 @@ async function pngOf(url) {
   if (blob.type === "image/png") return blob;
   const bitmap = await createImageBitmap(blob);
   const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
-  /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d")).drawImage(bitmap, 0, 0);
+  canvas.getContext("2d").drawImage(bitmap, 0, 0);
   return canvas.convertToBlob({ type: "image/png" });
 }

@@ -38,7 +38,7 @@ export class EventConnection {
     // A browser tries again by itself after some failures and gives up after others: here all are treated alike.
     source.onerror = () => this.openLater();
     for (const name of NAMES) {
-      source.addEventListener(name, (message) => this.onEvent(name, JSON.parse(/** @type {MessageEvent} */ (message).data)));
+      source.addEventListener(name, (message) => this.onEvent(name, JSON.parse(message.data)));
     }
   }
 

@@ -28,12 +28,12 @@ export function isFile(field) {
 
 /** @param {Field} field */
 export function acceptedTypes(field) {
-  return ACCEPTED[/** @type {keyof typeof ACCEPTED} */ (field.kind)] ?? "";
+  return ACCEPTED[field.kind] ?? "";
 }
 
 /** @param {Field} field */
 export function fileNoun(field) {
-  return NOUNS[/** @type {keyof typeof NOUNS} */ (field.kind)] ?? "file";
+  return NOUNS[field.kind] ?? "file";
 }
 
 /**
@@ -56,7 +56,8 @@ export function problemOf(field, value) {
   if (isFile(field)) return value || field.default ? null : `Choose a ${fileNoun(field)} first.`;
   if (field.kind === "boolean") return null;
   if (field.kind === "choice") return choiceProblem(field, value);
-  if (field.kind === "seed") return value === RANDOM || value === "" ? null : numberProblem(field, value, 0, LARGEST_SEED);
+  if (field.kind === "seed")
+    return value === RANDOM || value === "" ? null : numberProblem(field, value, 0, LARGEST_SEED);
   if (isNumeric(field)) return numberProblem(field, value, field.minimum, field.maximum);
   return null;
 }
@@ -81,8 +82,10 @@ function numberProblem(field, value, minimum, maximum) {
   const number = Number(value);
   if (String(value).trim() === "" || !Number.isFinite(number)) return "This must be a number.";
   if (field.kind !== "number" && !Number.isInteger(number)) return "This must be a whole number.";
-  if (minimum !== null && minimum !== undefined && number < minimum) return `This must be at least ${formatCount(minimum)}.`;
-  if (maximum !== null && maximum !== undefined && number > maximum) return `This must be at most ${formatCount(maximum)}.`;
+  if (minimum !== null && minimum !== undefined && number < minimum)
+    return `This must be at least ${formatCount(minimum)}.`;
+  if (maximum !== null && maximum !== undefined && number > maximum)
+    return `This must be at most ${formatCount(maximum)}.`;
   return multipleProblem(field, number);
 }
 
@@ -214,7 +217,9 @@ export function valuesOfRun(fields, run) {
  * @param {string} otherwise
  */
 export function titleOf(fields, values, otherwise) {
-  const prompt = fields.find((field) => field.kind === "longtext" && field.is_main && String(values[field.name] ?? "").trim());
+  const prompt = fields.find(
+    (field) => field.kind === "longtext" && field.is_main && String(values[field.name] ?? "").trim(),
+  );
   return prompt ? String(values[prompt.name]).trim().slice(0, 200) : otherwise;
 }
 
@@ -225,7 +230,8 @@ export function titleOf(fields, values, otherwise) {
  */
 export function fileProblem(file, limitBytes) {
   if (file.size === 0) return "This file is empty.";
-  if (limitBytes && file.size > limitBytes) return `This file has ${formatBytes(file.size)}; at most ${formatBytes(limitBytes)} are taken.`;
+  if (limitBytes && file.size > limitBytes)
+    return `This file has ${formatBytes(file.size)}; at most ${formatBytes(limitBytes)} are taken.`;
   return null;
 }
 

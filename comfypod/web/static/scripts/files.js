@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { fileProblem, isFile } from "./fields.js";
 import { formStore, openDocument, setValue } from "./form.js";
 import { announce, notify } from "./notices.js";
+import { scaledDown } from "./pictures.js";
 import { sentence } from "./runs.js";
 import { siteStore } from "./site.js";
 import { Store } from "./store.js";
@@ -21,7 +22,14 @@ export const fileStore = new Store({ sending: {} });
  * @param {import("./types.js").Upload} [original] the picture that a mask was painted over
  */
 export async function give(field, file, original) {
-  const problem = fileProblem(file, siteStore.state.limits.upload_bytes);
+  const limitBytes = siteStore.state.limits.upload_bytes;
+  const problem = fileProblem(file, limitBytes);
+  const smaller = problem && file.size && !original ? await scaledDown(file) : null;
+  if (smaller && !fileProblem(smaller, limitBytes)) {
+    notify(`${file.name} was made smaller: ${problem}`);
+    await give(field, smaller);
+    return;
+  }
   if (problem) {
     notify(`${file.name}: ${problem}`, { level: "error" });
     return;

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import { problemOf, requestOf, startValue, titleOf, valuesOfRun } from "./fields.js";
+import { shortened } from "./format.js";
 import { announce, notify } from "./notices.js";
 import { recall, remember } from "./remember.js";
 import { sentence, start } from "./runs.js";
@@ -30,8 +31,16 @@ import { Store } from "./store.js";
 
 /** @type {Store<FormState>} */
 export const formStore = new Store({
-  templates: [], source: null, workflow: null, fields: [], notes: [], isDescribed: false, isAsking: false, isSending: false,
-  values: {}, showsProblems: false,
+  templates: [],
+  source: null,
+  workflow: null,
+  fields: [],
+  notes: [],
+  isDescribed: false,
+  isAsking: false,
+  isSending: false,
+  values: {},
+  showsProblems: false,
 });
 
 let turn = 0; // which workflow was chosen last: an answer about an earlier one comes too late
@@ -41,15 +50,15 @@ export async function loadForm() {
   const templates = await api.getTemplates();
   formStore.set({ templates });
   const last = recall("source", null);
-  if (last?.kind === "document") return openDocument(last.document, last.title);
-  return chooseTemplate(templates.find((template) => template.name === last?.name)?.name ?? templates[0]?.name);
+  if (last?.kind === "document") await openDocument(last.document, last.title);
+  else await chooseTemplate(templates.find((template) => template.name === last?.name)?.name ?? templates[0]?.name);
 }
 
 /** @param {string | undefined} name */
 export async function chooseTemplate(name) {
   const template = formStore.state.templates.find((item) => item.name === name);
   if (!template) return;
-  const source = /** @type {Source} */ ({ kind: "template", name: template.name });
+  const source = { kind: "template", name: template.name };
   show(source, { title: template.name, workflow: null, fields: template.fields, notes: [], is_described: false });
   void refine(source);
 }
@@ -57,19 +66,21 @@ export async function chooseTemplate(name) {
 /**
  * @param {Record<string, any>} document
  * @param {string} title
+ * @returns {Promise<boolean>} whether it can be opened
  */
 export async function openDocument(document, title) {
-  const source = /** @type {Source} */ ({ kind: "document", document, title });
+  const source = { kind: "document", document, title };
   try {
     const form = await api.getForm(document, false);
     show(source, form);
   } catch (error) {
     notify(`“${title}” cannot be opened: ${sentence(error)}`, { level: "error" });
     if (!formStore.state.source) await chooseTemplate(formStore.state.templates[0]?.name);
-    return;
+    return false;
   }
   announce(`${title} is open.`);
   void refine(source);
+  return true;
 }
 
 /**
@@ -78,15 +89,27 @@ export async function openDocument(document, title) {
  */
 function show(source, form) {
   turn += 1;
+  // Of documents only the last one is remembered.
+  if (source.kind === "document" && JSON.stringify(recall("source", null)) !== JSON.stringify(source))
+    remember(keyOf(source), null);
   remember("source", source);
   const values = { ...startValues(form.fields), ...known(form.fields, recall(keyOf(source), {})) };
   formStore.set({
-    source, values, workflow: form.workflow, fields: form.fields, notes: form.notes ?? [], isDescribed: form.is_described,
-    isAsking: false, showsProblems: false,
+    source,
+    values,
+    workflow: form.workflow,
+    fields: form.fields,
+    notes: form.notes ?? [],
+    isDescribed: form.is_described,
+    isAsking: false,
+    showsProblems: false,
   });
 }
 
-/** What the server knows of the endpoint already; a local endpoint is asked itself, since that costs nothing. @param {Source} source */
+/**
+ * What the server knows of the endpoint already; a local endpoint is asked itself, since that costs nothing.
+ * @param {Source} source
+ */
 async function refine(source) {
   const mine = turn;
   if (source.kind === "template") await ask(false, mine);
@@ -132,12 +155,20 @@ async function ask(asks, mine) {
   }
 }
 
-/** Other fields for the same workflow; what was entered stays. @param {import("./types.js").Form} form */
+/**
+ * Other fields for the same workflow; what was entered stays.
+ * @param {import("./types.js").Form} form
+ */
 function refill(form) {
   const { values, fields } = formStore.state;
-  const touched = Object.fromEntries(fields.filter((field) => values[field.name] !== startValue(field)).map((field) => [field.name, values[field.name]]));
+  const touched = Object.fromEntries(
+    fields.filter((field) => values[field.name] !== startValue(field)).map((field) => [field.name, values[field.name]]),
+  );
   formStore.set({
-    fields: form.fields, workflow: form.workflow, notes: form.notes ?? [], isDescribed: form.is_described,
+    fields: form.fields,
+    workflow: form.workflow,
+    notes: form.notes ?? [],
+    isDescribed: form.is_described,
     values: { ...startValues(form.fields), ...known(form.fields, touched) },
   });
 }
@@ -149,12 +180,14 @@ function startValues(fields) {
 
 /** @param {Field[]} fields @param {Record<string, any>} values */
 function known(fields, values) {
-  return Object.fromEntries(fields.filter((field) => field.name in values).map((field) => [field.name, values[field.name]]));
+  return Object.fromEntries(
+    fields.filter((field) => field.name in values).map((field) => [field.name, values[field.name]]),
+  );
 }
 
 /** @param {Source} source */
 function keyOf(source) {
-  return source.kind === "template" ? `values.${source.name}` : `document.${source.title}`;
+  return source.kind === "template" ? `values.${source.name}` : "values";
 }
 
 /**
@@ -178,14 +211,18 @@ export function resetValues() {
 /** Puts a run's settings into the form. @param {import("./types.js").Run} run */
 export async function reuse(run) {
   if (!(await openSourceOf(run))) return;
-  const { fields, values, source } = formStore.state;
-  const next = { ...values, ...valuesOfRun(fields, run) };
+  const { fields, source } = formStore.state;
+  const next = { ...startValues(fields), ...valuesOfRun(fields, run) };
   formStore.set({ values: next, showsProblems: false });
   if (source) remember(keyOf(source), next);
   notify("The settings are in the form.");
 }
 
-/** Makes the form that of a run's workflow. @param {import("./types.js").Run} run @returns {Promise<boolean>} whether it could be had */
+/**
+ * Makes the form that of a run's workflow.
+ * @param {import("./types.js").Run} run
+ * @returns {Promise<boolean>} whether it could be had
+ */
 async function openSourceOf(run) {
   const { source, templates } = formStore.state;
   if (run.template) {
@@ -198,8 +235,7 @@ async function openSourceOf(run) {
     return true;
   }
   try {
-    await openDocument(await api.getRunWorkflow(run.id), run.title);
-    return true;
+    return await openDocument(await api.getRunWorkflow(run.id), shortened(run.title, 40));
   } catch (error) {
     notify(sentence(error), { level: "error" });
     return false;
@@ -217,7 +253,11 @@ export function problemsOf(state) {
   return problems;
 }
 
-/** Why nothing can be run now, as a sentence; null where it can. @param {FormState} state @param {number} active runs that go on */
+/**
+ * Why nothing can be run now, as a sentence; null where it can.
+ * @param {FormState} state
+ * @param {number} active runs that go on
+ */
 export function obstacle(state, active) {
   const { isKept, limits } = siteStore.state;
   if (!state.source) return "Choose a workflow first.";
@@ -226,7 +266,10 @@ export function obstacle(state, active) {
   return null;
 }
 
-/** Sends a run. The first field that cannot be sent gets the focus instead. @returns {Promise<boolean>} whether it was sent */
+/**
+ * Sends a run. The first field that cannot be sent gets the focus instead.
+ * @returns {Promise<boolean>} whether it was sent
+ */
 export async function submit() {
   const { fields, values, source, workflow, isSending } = formStore.state;
   if (!source || isSending) return false;

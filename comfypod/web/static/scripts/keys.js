@@ -14,7 +14,10 @@ export function watchKeys() {
   });
 }
 
-/** Whether an Escape may cancel the run on the stage: nothing else on the page wants it. @param {KeyboardEvent} event */
+/**
+ * Whether an Escape may cancel the run on the stage: nothing else on the page wants it.
+ * @param {KeyboardEvent} event
+ */
 export function canCancelByKey(event) {
   const target = event.target instanceof Element ? event.target : null;
   if (event.defaultPrevented || target?.closest(TYPED_INTO) || document.querySelector(":popover-open")) return false;

@@ -36,7 +36,7 @@ function watchKeyboard() {
   view.addEventListener("scroll", look);
 }
 
-const place = /** @type {HTMLElement} */ (document.getElementById("app"));
+const place = document.getElementById("app");
 place.replaceChildren(); // the drawing that was shown while this was loaded
 render(html`<${App} />`, place);
 siteStore.subscribe(lookForEntry);

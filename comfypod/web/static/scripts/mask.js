@@ -9,7 +9,7 @@
 
 import { encodePng } from "./png.js";
 
-const MOST_PIXELS = 4_000_000; // a PNG of more would hardly fit into a job
+const MOST_PIXELS = 2_000_000; // a PNG of more would hardly fit into a job
 const COLOUR = "rgb(255 60 100)";
 const SAMPLE = 64;
 
@@ -144,10 +144,14 @@ export class MaskPainting {
 function contextOf(canvas, width, height) {
   canvas.width = width;
   canvas.height = height;
-  return /** @type {any} */ (canvas.getContext("2d", { willReadFrequently: true }));
+  return canvas.getContext("2d", { willReadFrequently: true });
 }
 
-/** The pixels behind an address, as they are. @param {string} url @returns {Promise<ImageBitmap>} */
+/**
+ * The pixels behind an address, as they are.
+ * @param {string} url
+ * @returns {Promise<ImageBitmap>}
+ */
 export async function loadBitmap(url) {
   const answer = await fetch(url);
   if (!answer.ok) throw new Error("The picture is not there any more.");

@@ -26,7 +26,9 @@ export async function encodePng({ width, height, data }) {
   view.setUint32(4, height);
   header.set([8, 6, 0, 0, 0], 8); // bits, RGBA, deflate, the filters of PNG, not interlaced
   const compressed = await deflated(filtered(data, width, height));
-  return new Blob([SIGNATURE, chunk("IHDR", header), chunk("IDAT", compressed), chunk("IEND", new Uint8Array())], { type: "image/png" });
+  return new Blob([SIGNATURE, chunk("IHDR", header), chunk("IDAT", compressed), chunk("IEND", new Uint8Array())], {
+    type: "image/png",
+  });
 }
 
 /**
@@ -49,7 +51,12 @@ function filtered(data, width, height) {
   return result;
 }
 
-/** The neighbour that comes closest to their plane (PNG, 9.4). @param {number} left @param {number} above @param {number} corner */
+/**
+ * The neighbour that comes closest to their plane (PNG, 9.4).
+ * @param {number} left
+ * @param {number} above
+ * @param {number} corner
+ */
 function nearest(left, above, corner) {
   const toLeft = Math.abs(above - corner);
   const toAbove = Math.abs(left - corner);

@@ -21,20 +21,30 @@ const REFRESH_MILLISECONDS = 1500;
  */
 
 /** @type {Store<RunState>} */
-export const runStore = new Store({ runs: [], next: null, isLoaded: false, isLoadingMore: false, linked: linkedRun(), hidden: [] });
+export const runStore = new Store({
+  runs: [],
+  next: null,
+  isLoaded: false,
+  isLoadingMore: false,
+  linked: linkedRun(),
+  hidden: [],
+});
 
 /** @type {Map<string, string>} what was last said aloud of each run */
 const spoken = new Map();
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let refreshing;
 
-/** The run on the stage: the one that the address names, else the newest that goes on, else the newest. @param {RunState} state */
+/**
+ * The run on the stage: the one that the address names, else the newest that goes on, else the newest.
+ * @param {RunState} state
+ */
 export function selectedRun(state) {
   const shown = visibleRuns(state);
   return shown.find((run) => run.id === state.linked) ?? shown.find((run) => !isEnded(run)) ?? shown[0] ?? null;
 }
 
-let visible = { of: /** @type {RunState | null} */ (null), runs: /** @type {Run[]} */ ([]) };
+let visible = { of: null, runs: [] };
 
 /** All but those about to be removed. @param {RunState} state */
 export function visibleRuns(state) {
@@ -93,10 +103,16 @@ export async function loadMoreRuns() {
   }
 }
 
-/** All that goes on, and the newest of what has ended: whatever is newer than those and not among them is gone. @param {Run[]} runs */
+/**
+ * All that goes on, and the newest of what has ended: whatever is newer than those and not among them is gone.
+ * @param {Run[]} runs
+ */
 export function receiveSnapshot(runs) {
   const present = new Set(runs.map((run) => run.id));
-  const ended = runs.filter(isEnded).map((run) => run.id).sort();
+  const ended = runs
+    .filter(isEnded)
+    .map((run) => run.id)
+    .sort();
   const oldest = ended[0] ?? ""; // none has ended: then whatever has is gone
   const kept = runStore.state.runs.filter((run) => present.has(run.id) || (isEnded(run) && run.id < oldest));
   runStore.set({ runs: kept });
@@ -162,7 +178,10 @@ export async function cancel(run) {
   }
 }
 
-/** Takes a run away at once, and removes it for good when nobody has taken that back. @param {Run} run */
+/**
+ * Takes a run away at once, and removes it for good when nobody has taken that back.
+ * @param {Run} run
+ */
 export function remove(run) {
   runStore.set({ hidden: [...runStore.state.hidden, run.id] });
   if (runStore.state.linked === run.id) history.replaceState(null, "", "#/");

@@ -6,12 +6,25 @@ import { formatDollars, formatPlural, formatSeconds, formatWholeSeconds } from "
 /** @typedef {import("./types.js").Endpoint} Endpoint */
 
 const ENDED = new Set(["succeeded", "failed", "cancelled"]);
-const STAGES = { prepare: "Getting ready", queue: "Waiting on the worker", execute: "Running", deliver: "Bringing the result" };
+const STAGES = {
+  prepare: "Getting ready",
+  queue: "Waiting on the worker",
+  execute: "Running",
+  deliver: "Bringing the result",
+};
 export const UNREACHABLE = "The endpoint cannot be reached; trying again";
 
 /** @param {Run} run */
 export function isEnded(run) {
   return ENDED.has(run.state);
+}
+
+/**
+ * Whether its worker says how far a run is.
+ * @param {Run} run
+ */
+export function isMeasured(run) {
+  return run.state === "running" && run.progress !== null;
 }
 
 /**
@@ -26,7 +39,7 @@ export function stateSentence(run, endpoint, now) {
   if (run.state === "cancelled") return "Cancelled";
   if (run.is_cancelling) return "Cancelling";
   if (endpoint && !endpoint.is_reachable) return UNREACHABLE;
-  if (run.state === "running" && run.progress) return progressSentence(run, now);
+  if (isMeasured(run)) return progressSentence(run, now);
   if (run.state === "running") return "A worker has taken it";
   return waitSentence(run, now);
 }
@@ -40,10 +53,16 @@ function waitSentence(run, now) {
   const waited = formatWholeSeconds(run.wait.seconds + secondsSince(run, now));
   const jobs = run.wait.jobs_in_queue;
   switch (run.wait.kind) {
-    case "cold_start": return `Starting a worker, ${waited}`;
-    case "throttled": return `No GPU free right now (throttled), ${waited}`;
-    case "queue": return jobs ? `Waiting: ${formatPlural(jobs, "job")} at the endpoint, ${waited}` : `Waiting for a free worker, ${waited}`;
-    default: return `Waiting for the endpoint, ${waited}`;
+    case "cold_start":
+      return `Starting a worker, ${waited}`;
+    case "throttled":
+      return `No GPU free right now (throttled), ${waited}`;
+    case "queue":
+      return jobs
+        ? `Waiting: ${formatPlural(jobs, "job")} at the endpoint, ${waited}`
+        : `Waiting for a free worker, ${waited}`;
+    default:
+      return `Waiting for the endpoint, ${waited}`;
   }
 }
 
@@ -52,7 +71,7 @@ function waitSentence(run, now) {
  * @param {number} now
  */
 function progressSentence(run, now) {
-  const progress = /** @type {import("./types.js").Progress} */ (run.progress);
+  const progress = run.progress;
   const parts = [stageName(run)];
   if (progress.step && progress.steps) parts.push(`step ${progress.step} of ${progress.steps}`);
   const left = (progress.eta_seconds ?? 0) - secondsSince(run, now);
@@ -68,7 +87,7 @@ export function stageName(run) {
   const progress = run.progress;
   if (!progress) return "A worker has taken it";
   if (progress.stage === "execute" && progress.node_title) return progress.node_title;
-  return STAGES[/** @type {keyof typeof STAGES} */ (progress.stage)] ?? progress.message ?? "Running";
+  return STAGES[progress.stage] ?? progress.message ?? "Running";
 }
 
 /**
@@ -92,14 +111,16 @@ export function percent(run) {
  */
 export function progressText(run, endpoint, now) {
   const sentence = stateSentence(run, endpoint, now);
-  return run.state === "running" && run.progress ? `${percent(run)} percent, ${sentence}` : sentence;
+  return isMeasured(run) ? `${percent(run)} percent, ${sentence}` : sentence;
 }
 
 /** "3.2 s, about $0.0011"; without a price the time alone. @param {Run} run */
 export function costSentence(run) {
   if (!run.cost) return "";
   const time = formatSeconds(run.cost.seconds);
-  return run.cost.dollars === null || run.cost.dollars === undefined ? time : `${time}, about ${formatDollars(run.cost.dollars)}`;
+  return run.cost.dollars === null || run.cost.dollars === undefined
+    ? time
+    : `${time}, about ${formatDollars(run.cost.dollars)}`;
 }
 
 /** @param {Run} run */
@@ -107,7 +128,7 @@ export function outputsSentence(run) {
   const counts = new Map();
   for (const output of run.outputs) counts.set(output.kind, (counts.get(output.kind) ?? 0) + 1);
   const names = { image: "picture", video: "video", audio: "sound", text: "text", file: "file" };
-  return [...counts].map(([kind, count]) => formatPlural(count, names[/** @type {keyof typeof names} */ (kind)] ?? "file")).join(", ");
+  return [...counts].map(([kind, count]) => formatPlural(count, names[kind] ?? "file")).join(", ");
 }
 
 /**
@@ -119,8 +140,10 @@ export function announcement(run, endpoint) {
   if (run.state === "succeeded") return `Finished: ${run.title}. ${outputsSentence(run)}.`;
   if (run.state === "cancelled") return `Cancelled: ${run.title}.`;
   if (run.state === "failed") return ""; // the error is an alert of its own
-  if (run.state === "running") return run.progress ? `${STAGES[/** @type {keyof typeof STAGES} */ (run.progress.stage)] ?? "Running"}.` : "";
-  return stateSentence({ ...run, wait: run.wait && { ...run.wait, seconds: 0 } }, endpoint, 0).replace(/, 0 s$/, "") + ".";
+  if (run.state === "running") return run.progress ? `${STAGES[run.progress.stage] ?? "Running"}.` : "";
+  return (
+    stateSentence({ ...run, wait: run.wait && { ...run.wait, seconds: 0 } }, endpoint, 0).replace(/, 0 s$/, "") + "."
+  );
 }
 
 /**

@@ -22,7 +22,14 @@ const HIDDEN_PATIENCE_MILLISECONDS = 60_000;
 
 /** @type {Store<Site>} */
 export const siteStore = new Store({
-  state: "starting", problem: "", needsToken: false, limits: {}, endpoint: null, isConnected: false, isKept: false, retryAt: null,
+  state: "starting",
+  problem: "",
+  needsToken: false,
+  limits: {},
+  endpoint: null,
+  isConnected: false,
+  isKept: false,
+  retryAt: null,
 });
 
 const connection = new EventConnection(receive, ({ isOpen, retryAt }) => {

@@ -3,8 +3,16 @@
  * Everything else imports from here, so that the library has one door.
  */
 
-import { html, render, useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState }
-  from "../vendor/htm/preact/standalone.module.js";
+import {
+  html,
+  render,
+  useEffect,
+  useLayoutEffect,
+  useMemo,
+  useReducer,
+  useRef,
+  useState,
+} from "../vendor/htm/preact/standalone.module.js";
 
 export { html, render, useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState };
 
@@ -17,7 +25,7 @@ export { html, render, useEffect, useLayoutEffect, useMemo, useReducer, useRef, 
  */
 export function useStore(store, select) {
   const [, redraw] = useReducer((count) => count + 1, 0);
-  const latest = useRef(/** @type {any} */ (null));
+  const latest = useRef(null);
   latest.current = { select, chosen: select(store.state) };
   useEffect(() => {
     const look = () => {
@@ -64,7 +72,7 @@ export function useSeconds(isOn) {
  * @param {Blob | null} blob
  */
 export function useObjectUrl(blob) {
-  const [url, setUrl] = useState(/** @type {string | null} */ (null));
+  const [url, setUrl] = useState(null);
   useEffect(() => {
     if (!blob) {
       setUrl(null);
@@ -83,7 +91,7 @@ export function useObjectUrl(blob) {
  * @returns {{current: HTMLDialogElement | null}} to be given to the `<dialog>` as `ref`
  */
 export function useModal() {
-  const dialog = useRef(/** @type {HTMLDialogElement | null} */ (null));
+  const dialog = useRef(null);
   useLayoutEffect(() => {
     const before = document.activeElement;
     const element = dialog.current;

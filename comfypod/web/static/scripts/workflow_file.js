@@ -4,6 +4,8 @@
  */
 
 const PNG_SIGNATURE = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
+/** What a text has in it that was copied to be run, in either format; anything else is pasted for some other reason. */
+const HAS_NODES = /^\s*\{[^]*"(class_type|nodes)"\s*:/;
 const LARGEST_BYTES = 8_000_000;
 
 /** Whether a file may hold a workflow and is no picture that a field wants. @param {File} file */
@@ -20,16 +22,16 @@ export async function readWorkflow(file) {
   if (file.size > LARGEST_BYTES && isWorkflowFile(file)) throw new Error("This file is too large to be a workflow.");
   const text = isWorkflowFile(file) ? await file.text() : workflowOfPng(new Uint8Array(await file.arrayBuffer()));
   if (text === null) throw new Error("There is no workflow in this picture, and no field that takes a picture.");
-  const document = parsed(text);
-  if (!looksLikeWorkflow(document)) throw new Error(`“${file.name}” is not a workflow. Export one from ComfyUI: Workflow, Export (API).`);
+  const document = parsed(text); // whether it can be run is for the server to say
+  if (document === null || typeof document !== "object" || Array.isArray(document))
+    throw new Error(`“${file.name}” is not a workflow. Export one from ComfyUI: Workflow, Export (API).`);
   return document;
 }
 
 /** The document in a text that was pasted; null where it is none. @param {string} text */
 export function workflowOfText(text) {
-  if (text.length > LARGEST_BYTES || !text.trimStart().startsWith("{")) return null;
-  const document = parsed(text);
-  return looksLikeWorkflow(document) ? document : null;
+  if (text.length > LARGEST_BYTES || !HAS_NODES.test(text)) return null;
+  return parsed(text);
 }
 
 /** @param {string} text */
@@ -39,13 +41,6 @@ function parsed(text) {
   } catch {
     return null;
   }
-}
-
-/** API format: nodes with a class; as the page saves it: a list of nodes. Everything else is judged by the server. @param {any} document */
-function looksLikeWorkflow(document) {
-  if (document === null || typeof document !== "object" || Array.isArray(document)) return false;
-  if (Array.isArray(document.nodes)) return true;
-  return Object.values(document.prompt ?? document.workflow ?? document).some((node) => typeof (/** @type {any} */ (node)?.class_type) === "string");
 }
 
 /**

@@ -1,9 +1,10 @@
 /** The whole page: the bar at the top, and below it either the way in or the three parts. */
 
 import { runStore, selectedRun } from "../runs.js";
-import { isEnded, percent } from "../sentences.js";
+import { isEnded, isMeasured, percent } from "../sentences.js";
 import { enter, siteStore } from "../site.js";
 import { html, useEffect, useMedia, useStore } from "../view.js";
+import { Button } from "./button.js";
 import { DropTarget } from "./drop_target.js";
 import { Gallery } from "./gallery.js";
 import { Header } from "./header.js";
@@ -27,7 +28,7 @@ export function App() {
 }
 
 function Workplace() {
-  // On a phone the picture comes first; the order is that of the page itself, so that keys and screen readers follow it.
+  // On a phone the picture comes first; the page itself has that order, so that keys and screen readers follow it.
   const isNarrow = useMedia("(max-width: 759px)");
   useTitle();
   const settings = html`<${Settings} key="settings" />`;
@@ -44,7 +45,7 @@ function useTitle() {
   const title = useStore(runStore, (state) => {
     const run = selectedRun(state);
     if (!run || isEnded(run)) return "comfypod";
-    return run.state === "running" && run.progress ? `${percent(run)} % · comfypod` : "Waiting · comfypod";
+    return isMeasured(run) ? `${percent(run)} % · comfypod` : "Waiting · comfypod";
   });
   useEffect(() => {
     document.title = title;
@@ -52,7 +53,7 @@ function useTitle() {
 }
 
 function SkipLink() {
-  const skip = (/** @type {Event} */ event) => {
+  const skip = (event) => {
     event.preventDefault(); // the page's address names the run on the stage
     document.getElementById("main")?.querySelector("textarea, input, select, button")?.focus();
   };
@@ -63,6 +64,6 @@ function SkipLink() {
 function Broken({ problem }) {
   return html`<main class="sign-in" id="main"><div class="card" role="alert">
     <h1>The server does not answer</h1><p>${problem}</p>
-    <button type="button" class="button button-primary" onClick=${enter}>Try again</button>
+    <${Button} kind="primary" onClick=${enter}>Try again<//>
   </div></main>`;
 }

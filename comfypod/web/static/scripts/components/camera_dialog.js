@@ -2,8 +2,8 @@
 
 import { announce } from "../notices.js";
 import { html, useEffect, useRef, useState } from "../view.js";
+import { Button } from "./button.js";
 import { Dialog } from "./dialog.js";
-import { Icon } from "./icons.js";
 
 const QUALITY = 0.92;
 const REASONS = {
@@ -14,7 +14,7 @@ const REASONS = {
 
 /** @param {{onTake: (file: File) => void, onClose: () => void}} props */
 export function CameraDialog({ onTake, onClose }) {
-  const video = useRef(/** @type {HTMLVideoElement | null} */ (null));
+  const video = useRef(null);
   const [problem, setProblem] = useState("");
   const [isReady, setReady] = useState(false);
   useEffect(() => {
@@ -28,7 +28,7 @@ export function CameraDialog({ onTake, onClose }) {
         if (isGone) stop();
         else if (video.current) video.current.srcObject = opened;
       },
-      (error) => setProblem(REASONS[/** @type {keyof typeof REASONS} */ (error.name)] ?? `The camera cannot be used: ${error.message}`),
+      (error) => setProblem(REASONS[error.name] ?? `The camera cannot be used: ${error.message}`),
     );
     return () => {
       isGone = true;
@@ -39,16 +39,20 @@ export function CameraDialog({ onTake, onClose }) {
     const source = video.current;
     if (!source) return;
     const canvas = new OffscreenCanvas(source.videoWidth, source.videoHeight);
-    /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d")).drawImage(source, 0, 0);
+    canvas.getContext("2d").drawImage(source, 0, 0);
     const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: QUALITY });
     announce("The photo is taken.");
     onTake(new File([blob], "photo.jpg", { type: blob.type }));
     onClose();
   };
-  const footer = html`<button type="button" class="button" onClick=${onClose}>Cancel</button>
-    <button type="button" class="button button-primary" disabled=${!isReady} onClick=${take}><${Icon} name="camera" />Take the photo</button>`;
+  const footer = html`<${Button} onClick=${onClose}>Cancel<//>
+    <${Button} kind="primary" icon="camera" disabled=${!isReady} onClick=${take}>Take the photo<//>`;
   return html`<${Dialog} title="Camera" kind="dialog-camera" onClose=${onClose} footer=${footer}>
-    ${problem ? html`<p class="problem" role="alert">${problem}</p>`
-      : html`<video ref=${video} class="camera" autoplay muted playsinline aria-label="What the camera sees" onLoadedData=${() => setReady(true)}></video>`}
+    ${
+      problem
+        ? html`<p class="problem" role="alert">${problem}</p>`
+        : html`<video ref=${video} class="camera" autoplay muted playsinline aria-label="What the camera sees"
+          onLoadedData=${() => setReady(true)}></video>`
+    }
   <//>`;
 }

@@ -9,10 +9,10 @@ import { Icon } from "./icons.js";
 export function DropTarget() {
   const [depth, setDepth] = useState(0); // how many elements deep the pointer is, as enter and leave count it
   useEffect(() => {
-    const hasFiles = (/** @type {DragEvent} */ event) => event.dataTransfer?.types.includes("Files");
-    const enter = (/** @type {DragEvent} */ event) => hasFiles(event) && setDepth((old) => old + 1);
-    const leave = (/** @type {DragEvent} */ event) => hasFiles(event) && setDepth((old) => Math.max(0, old - 1));
-    const over = (/** @type {DragEvent} */ event) => hasFiles(event) && event.preventDefault();
+    const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
+    const enter = (event) => hasFiles(event) && setDepth((old) => old + 1);
+    const leave = (event) => hasFiles(event) && setDepth((old) => Math.max(0, old - 1));
+    const over = (event) => hasFiles(event) && event.preventDefault();
     const end = () => setDepth(0);
     document.addEventListener("dragenter", enter);
     document.addEventListener("dragleave", leave);
@@ -30,7 +30,8 @@ export function DropTarget() {
     };
   }, []);
   if (!depth) return null;
-  return html`<div class="drop-target" aria-hidden="true"><p><${Icon} name="folder" />Drop a workflow, or a file for this one</p></div>`;
+  return html`<div class="drop-target" aria-hidden="true"><p>
+    <${Icon} name="folder" />Drop a workflow, or a file for this one</p></div>`;
 }
 
 /** @param {DragEvent} event */

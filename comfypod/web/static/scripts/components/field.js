@@ -3,9 +3,9 @@
 import { RANDOM, hasSlider, isFile, isNumeric, LARGEST_SEED, stepOf } from "../fields.js";
 import { fieldId, setValue } from "../form.js";
 import { classes, html, useLayoutEffect, useRef } from "../view.js";
+import { IconButton } from "./button.js";
 import { Combobox } from "./combobox.js";
 import { FileField } from "./file_field.js";
-import { IconButton } from "./icons.js";
 import { Slider } from "./slider.js";
 
 const LONGEST_SELECT = 24; // more choices are searched
@@ -27,20 +27,25 @@ const HAS_FIELD_SIZING = CSS.supports("field-sizing", "content");
  * @param {number} props.index
  * @param {any} props.value
  * @param {string | null} props.problem
+ * @param {boolean} props.isOneOfMany another field has the same label
  */
-export function FieldView({ field, index, value, problem }) {
+export function FieldView({ field, index, value, problem, isOneOfMany }) {
   const id = fieldId(index);
   const described = [field.description && `${id}-hint`, problem && `${id}-problem`].filter(Boolean).join(" ");
   const about = { "aria-describedby": described || null, "aria-invalid": problem ? "true" : null };
   const Control = controlOf(field);
   const isRow = field.kind === "boolean" || (isNumeric(field) && field.kind !== "seed");
+  const name = html`${field.label}${
+    isOneOfMany && field.group && html`<span class="field-node">, ${field.group}</span>`
+  }`;
   const label = isFile(field)
-    ? html`<span class="field-label" id=${`${id}-label`}>${field.label}</span>`
-    : html`<label class="field-label" for=${id} id=${`${id}-label`}>${field.label}</label>`;
+    ? html`<span class="field-label" id=${`${id}-label`}>${name}</span>`
+    : html`<label class="field-label" for=${id} id=${`${id}-label`}>${name}</label>`;
   const group = isFile(field) ? { role: "group", "aria-labelledby": `${id}-label` } : {};
   return html`<div class=${classes("field", isRow && "field-row", `field-${field.kind}`)} ...${group}>
     ${label}
-    <${Control} field=${field} id=${id} value=${value} about=${about} onChange=${(/** @type {any} */ next) => setValue(field.name, next)} />
+    <${Control} field=${field} id=${id} value=${value} about=${about}
+      onChange=${(next) => setValue(field.name, next)} />
     ${field.description && html`<p class="field-hint" id=${`${id}-hint`}>${field.description}</p>`}
     ${problem && html`<p class="problem" id=${`${id}-problem`}>${problem}</p>`}
   </div>`;
@@ -58,33 +63,49 @@ function controlOf(field) {
 
 /** @param {ControlProps} props */
 function ShortText({ id, value, about, onChange }) {
-  return html`<input class="input" id=${id} type="text" value=${value} autocomplete="off" spellcheck=${false} ...${about}
-    onInput=${(/** @type {any} */ event) => onChange(event.target.value)} />`;
+  return html`<input class="input" id=${id} type="text" value=${value} autocomplete="off" spellcheck=${false}
+    ...${about}
+    onInput=${(event) => onChange(event.target.value)} />`;
 }
 
 /** Grows with its text. @param {ControlProps} props */
 function LongText({ id, value, about, onChange }) {
-  const area = useRef(/** @type {HTMLTextAreaElement | null} */ (null));
+  const area = useRef(null);
   useLayoutEffect(() => {
     if (HAS_FIELD_SIZING || !area.current) return;
     area.current.style.height = "auto";
     area.current.style.height = `${area.current.scrollHeight + 2}px`;
   }, [value]);
   return html`<textarea ref=${area} class="input input-long" id=${id} rows="3" value=${value} ...${about}
-    onInput=${(/** @type {any} */ event) => onChange(event.target.value)}></textarea>`;
+    onInput=${(event) => onChange(event.target.value)}></textarea>`;
 }
 
-/** A number to be typed, and a slider for the hand; the slider says nothing that the number does not. @param {ControlProps} props */
+/**
+ * A number to be typed, and a slider for the hand; the slider says nothing that the number does not.
+ * @param {ControlProps} props
+ */
 function NumberControl({ field, id, value, about, onChange }) {
   return html`
-    <input class="input input-number" id=${id} type="number" inputmode=${field.kind === "number" ? "decimal" : "numeric"} value=${value}
-      min=${field.minimum} max=${field.maximum} step=${field.kind === "number" ? "any" : stepOf(field)} ...${about} onInput=${(/** @type {any} */ event) => onChange(event.target.value)}
-      onKeyDown=${(/** @type {KeyboardEvent} */ event) => arrow(event, field, value, onChange)} />
-    ${hasSlider(field) && html`<${Slider} minimum=${Number(field.minimum)} maximum=${Number(field.maximum)} step=${stepOf(field)} value=${value}
-      onChange=${onChange} about=${SILENT} />`}`;
+    <input class="input input-number" id=${id} type="number"
+      inputmode=${field.kind === "number" ? "decimal" : "numeric"} value=${value}
+      min=${field.minimum} max=${field.maximum} step=${field.kind === "number" ? "any" : stepOf(field)} ...${about}
+        onInput=${(event) => onChange(event.target.value)}
+      onKeyDown=${(event) => arrow(event, field, value, onChange)} />
+    ${
+      hasSlider(field) &&
+      html`<${Slider} minimum=${Number(field.minimum)} maximum=${Number(field.maximum)} step=${stepOf(field)}
+        value=${value}
+      onChange=${onChange} about=${SILENT} />`
+    }`;
 }
 
-/** The arrow keys go by steps; a browser that takes any number would go by one. @param {KeyboardEvent} event @param {import("../types.js").Field} field @param {string} value @param {(value: string) => void} onChange */
+/**
+ * The arrow keys go by steps; a browser that takes any number would go by one.
+ * @param {KeyboardEvent} event
+ * @param {import("../types.js").Field} field
+ * @param {string} value
+ * @param {(value: string) => void} onChange
+ */
 function arrow(event, field, value, onChange) {
   const direction = { ArrowUp: 1, ArrowDown: -1 }[event.key];
   if (!direction || field.kind !== "number") return;
@@ -99,11 +120,12 @@ function arrow(event, field, value, onChange) {
 function SeedControl({ field, id, value, about, onChange }) {
   const isRandom = value === RANDOM;
   const roll = () => onChange(String(crypto.getRandomValues(new Uint32Array(1))[0]));
-  const lock = (/** @type {any} */ event) => (event.target.checked ? onChange(RANDOM) : roll());
+  const lock = (event) => (event.target.checked ? onChange(RANDOM) : roll());
   return html`<div class="seed">
-    <input class="input" id=${id} type="text" inputmode="numeric" autocomplete="off" maxlength=${String(LARGEST_SEED).length}
+    <input class="input" id=${id} type="text" inputmode="numeric" autocomplete="off"
+      maxlength=${String(LARGEST_SEED).length}
       value=${isRandom ? "" : value} placeholder=${isRandom ? "drawn at each run" : ""} readonly=${isRandom} ...${about}
-      onInput=${(/** @type {any} */ event) => onChange(event.target.value)} />
+      onInput=${(event) => onChange(event.target.value)} />
     <${IconButton} icon="dice" label=${`${field.label}: draw a number`} onClick=${roll} />
     <label class="check"><input type="checkbox" checked=${isRandom} onChange=${lock} />Random each time</label>
   </div>`;
@@ -112,14 +134,17 @@ function SeedControl({ field, id, value, about, onChange }) {
 /** @param {ControlProps} props */
 function Switch({ id, value, about, onChange }) {
   return html`<input class="switch" id=${id} type="checkbox" role="switch" checked=${Boolean(value)} ...${about}
-    onChange=${(/** @type {any} */ event) => onChange(event.target.checked)} />`;
+    onChange=${(event) => onChange(event.target.checked)} />`;
 }
 
 /** @param {ControlProps} props */
 function Select({ field, id, value, about, onChange }) {
   const choices = (field.choices ?? []).map(String);
-  return html`<select class="input" id=${id} ...${about} onChange=${(/** @type {any} */ event) => onChange(event.target.value)}>
+  return html`<select class="input" id=${id} ...${about} onChange=${(event) => onChange(event.target.value)}>
     ${!choices.includes(value) && html`<option value=${value} selected>${value || "Choose"}</option>`}
-    ${choices.map((choice) => html`<option key=${choice} value=${choice} selected=${choice === value}>${choice}</option>`)}
+    ${choices.map(
+      (choice) => html`<option key=${choice} value=${choice} selected=${choice === value}>
+      ${choice}</option>`,
+    )}
   </select>`;
 }

@@ -15,10 +15,17 @@ const NOUNS = { video: "Film", audio: "Sound", text: "Text", file: "File", image
  */
 export function FilmStrip({ run, selected, onSelect }) {
   return html`<ul class="film-strip" aria-label="Results of this run">
-    ${run.outputs.map((output, index) => html`<li key=${index}>
-      <button type="button" class="film" aria-pressed=${String(output === selected)} aria-label=${`${NOUNS[output.kind] ?? "File"} ${index + 1} of ${run.outputs.length}`}
+    ${run.outputs.map(
+      (output, index) => html`<li key=${index}>
+      <button type="button" class="film" aria-pressed=${String(output === selected)}
+        aria-label=${`${NOUNS[output.kind] ?? "File"} ${index + 1} of ${run.outputs.length}`}
         onClick=${() => onSelect(index)}>
-        ${output.kind === "image" ? html`<img src=${outputUrl(output)} alt="" loading="lazy" decoding="async" />` : html`<${Icon} name=${ICONS[output.kind] ?? "file"} />`}
-      </button></li>`)}
+        ${
+          output.kind === "image"
+            ? html`<img src=${outputUrl(output)} alt="" loading="lazy" decoding="async" />`
+            : html`<${Icon} name=${ICONS[output.kind] ?? "file"} />`
+        }
+      </button></li>`,
+    )}
   </ul>`;
 }

@@ -19,8 +19,8 @@ const FADE_MILLISECONDS = 700;
  * @param {() => void} props.onZoom
  */
 export function Frame({ run, output, ratio, isMoving, onZoom }) {
-  const frame = useRef(/** @type {HTMLElement | null} */ (null));
-  const [seenRatio, setSeenRatio] = useState(/** @type {number | null} */ (null));
+  const frame = useRef(null);
+  const [seenRatio, setSeenRatio] = useState(null);
   const src = output ? outputUrl(output) : run.preview && isMoving ? previewUrl(run.id, run.preview.number) : null;
   const [layers, change] = useLayers(src);
   const blur = output ? 0 : MOST_BLUR * (1 - percent(run) / 100) ** 1.5 + 1;
@@ -30,7 +30,7 @@ export function Frame({ run, output, ratio, isMoving, onZoom }) {
     frame.current?.style.setProperty("--blur", `${blur.toFixed(1)}px`);
     frame.current?.style.setProperty("--grow", (1 + blur * GROWTH).toFixed(3));
   }, [shape, blur]);
-  const loaded = (/** @type {Layer} */ layer, /** @type {HTMLImageElement} */ image) => {
+  const loaded = (layer, image) => {
     if (image.naturalHeight) setSeenRatio(image.naturalWidth / image.naturalHeight);
     change.markLoaded(layer.src);
   };
@@ -38,8 +38,10 @@ export function Frame({ run, output, ratio, isMoving, onZoom }) {
     ${layers.map((layer, index) => {
       const isTop = index === layers.length - 1;
       return html`<img key=${layer.src} class=${classes("layer", layer.isLoaded && "layer-loaded")} src=${layer.src}
-        width=${output?.width ?? null} height=${output?.height ?? null} alt=${isTop ? altOf(run, output) : ""} decoding="async"
-        onLoad=${(/** @type {any} */ event) => loaded(layer, event.target)} onError=${() => change.drop(layer.src)} onClick=${output ? onZoom : null} />`;
+        width=${output?.width ?? null} height=${output?.height ?? null} alt=${isTop ? altOf(run, output) : ""}
+          decoding="async"
+        onLoad=${(event) => loaded(layer, event.target)} onError=${() => change.drop(layer.src)}
+          onClick=${output ? onZoom : null} />`;
     })}
     ${!layers.length && run.state === "cancelled" && html`<p class="frame-note">Cancelled</p>`}
   </div>`;
@@ -56,9 +58,13 @@ function altOf(run, output) {
  * @returns {[Layer[], {markLoaded: (src: string) => void, drop: (src: string) => void}]}
  */
 function useLayers(src) {
-  const [layers, setLayers] = useState(/** @type {Layer[]} */ ([]));
+  const [layers, setLayers] = useState([]);
   useEffect(() => {
-    if (src) setLayers((old) => [...old.filter((layer) => layer.isLoaded && layer.src !== src).slice(-1), { src, isLoaded: false }]);
+    if (src)
+      setLayers((old) => [
+        ...old.filter((layer) => layer.isLoaded && layer.src !== src).slice(-1),
+        { src, isLoaded: false },
+      ]);
   }, [src]);
   const isSettled = layers.length > 1 && layers[layers.length - 1].isLoaded;
   useEffect(() => {
@@ -66,7 +72,8 @@ function useLayers(src) {
     const timer = setTimeout(() => setLayers((old) => old.slice(-1)), FADE_MILLISECONDS);
     return () => clearTimeout(timer);
   }, [isSettled, src]);
-  const markLoaded = (/** @type {string} */ of) => setLayers((old) => old.map((layer) => (layer.src === of ? { ...layer, isLoaded: true } : layer)));
-  const drop = (/** @type {string} */ of) => setLayers((old) => old.filter((layer) => layer.src !== of));
+  const markLoaded = (of) =>
+    setLayers((old) => old.map((layer) => (layer.src === of ? { ...layer, isLoaded: true } : layer)));
+  const drop = (of) => setLayers((old) => old.filter((layer) => layer.src !== of));
   return [layers, { markLoaded, drop }];
 }

@@ -5,7 +5,8 @@ import { recall, remember } from "../remember.js";
 import { endpointState } from "../sentences.js";
 import { signOut, siteStore } from "../site.js";
 import { html, useState, useStore } from "../view.js";
-import { IconButton, Mark } from "./icons.js";
+import { IconButton } from "./button.js";
+import { Mark } from "./icons.js";
 
 const THEMES = ["system", "light", "dark"];
 const THEME_ICONS = { system: "system", light: "sun", dark: "moon" };
@@ -18,7 +19,12 @@ export function Header() {
     <div class="header-tools">
       ${site.state === "signed_in" && html`<${EndpointState} endpoint=${site.endpoint} />`}
       <${ThemeSwitch} />
-      ${site.state === "signed_in" && site.needsToken && html`<${IconButton} icon="signOut" label="Sign out" onClick=${signOut} />`}
+      ${
+        site.state === "signed_in" &&
+        site.needsToken &&
+        html`<${IconButton} icon="signOut" label="Sign out"
+        onClick=${signOut} />`
+      }
     </div>
   </header>`;
 }
@@ -41,28 +47,44 @@ function EndpointState({ endpoint }) {
 function EndpointDetails({ endpoint }) {
   const { workers, jobs } = endpoint;
   const rows = [
-    ["Workers idle", workers.idle], ["Workers running", workers.running], ["Workers starting", workers.initializing],
-    ["Workers throttled", workers.throttled], ["Workers unhealthy", workers.unhealthy],
-    ["Jobs waiting", jobs.in_queue], ["Jobs in progress", jobs.in_progress],
+    ["Workers idle", workers.idle],
+    ["Workers running", workers.running],
+    ["Workers starting", workers.initializing],
+    ["Workers throttled", workers.throttled],
+    ["Workers unhealthy", workers.unhealthy],
+    ["Jobs waiting", jobs.in_queue],
+    ["Jobs in progress", jobs.in_progress],
   ].filter(([name, count], index) => count || index < 2 || String(name).startsWith("Jobs"));
   return html`
     ${endpoint.is_local && html`<p>A RunPod of this computer: it costs nothing.</p>`}
     ${!endpoint.is_reachable && html`<p class="problem">${endpoint.error?.message ?? "It cannot be reached."}</p>`}
     <dl class="facts">
-      ${rows.map(([name, count]) => html`<div key=${name}><dt>${name}</dt><dd>${formatCount(Number(count ?? 0))}</dd></div>`)}
-      ${typeof endpoint.dollars_per_second === "number" && html`<div><dt>Price of a second</dt><dd>${formatDollars(endpoint.dollars_per_second)}</dd></div>`}
+      ${rows.map(
+        ([name, count]) => html`<div key=${name}><dt>${name}</dt><dd>
+        ${formatCount(Number(count ?? 0))}</dd></div>`,
+      )}
+      ${
+        typeof endpoint.dollars_per_second === "number" &&
+        html`<div><dt>Price of a second</dt><dd>
+        ${formatDollars(endpoint.dollars_per_second)}</dd></div>`
+      }
     </dl>
-    ${endpoint.is_reachable && !Object.values(workers).some(Boolean) && html`<p>No worker is running. The first run starts one.</p>`}`;
+    ${
+      endpoint.is_reachable &&
+      !Object.values(workers).some(Boolean) &&
+      html`<p>No worker is running. The first run starts one.</p>`
+    }`;
 }
 
 function ThemeSwitch() {
-  const [theme, setTheme] = useState(/** @type {keyof typeof THEME_ICONS} */ (recall("theme", null) ?? "system"));
-  const next = /** @type {keyof typeof THEME_ICONS} */ (THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length]);
+  const [theme, setTheme] = useState(recall("theme", null) ?? "system");
+  const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
   const change = () => {
     setTheme(next);
     remember("theme", next === "system" ? null : next);
     if (next === "system") delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = next;
   };
-  return html`<${IconButton} icon=${THEME_ICONS[theme] ?? "system"} label=${THEME_NAMES[theme] ?? THEME_NAMES.system} onClick=${change} />`;
+  return html`<${IconButton} icon=${THEME_ICONS[theme] ?? "system"} label=${THEME_NAMES[theme] ?? THEME_NAMES.system}
+    onClick=${change} />`;
 }

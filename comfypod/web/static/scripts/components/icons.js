@@ -1,4 +1,4 @@
-/** Small line drawings, 20 by 20, in the colour of the text around them. They are never read aloud: their buttons have names. */
+/** Small line drawings in the colour of the text around them. Never read aloud: their buttons have names. */
 
 import { html } from "../view.js";
 
@@ -31,7 +31,7 @@ const PATHS = {
   sun: "M10 13.5a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7M10 2v1.5M10 16.5V18M2 10h1.5M16.5 10H18M4.3 4.3l1.1 1.1M14.6 14.6l1.1 1.1M4.3 15.7l1.1-1.1M14.6 5.4l1.1-1.1",
   system: "M3 4h14v10H3zM7 17h6M10 14v3",
   trash: "M4 6h12M8 6V4h4v2M5.5 6l.8 11h7.4l.8-11",
-  undo: "M7 8H4V5M4 8c2-3 5-4 8-3a5.5 5.5 0 0 1-2 10.7",
+  undo: "M4 4.5V9h4.5M4.5 9A6.5 6.5 0 1 1 4 13",
   video: "M3 5h10v10H3zM13 9l4-2v6l-4-2",
   warning: "M10 3 2.5 16.5h15zM10 8v4M10 14.3h.01",
   zoom: "M9 14.5a5.5 5.5 0 1 0 0-11 5.5 5.5 0 0 0 0 11M13 13l4 4M9 6.8v4.4M6.8 9h4.4",
@@ -40,14 +40,9 @@ const PATHS = {
 /** @param {{name: keyof typeof PATHS}} props */
 export function Icon({ name }) {
   return html`<svg class="icon" viewBox="0 0 20 20" width="20" height="20" aria-hidden="true" focusable="false">
-    <path d=${PATHS[name]} fill="none" stroke="currentColor" stroke-width="1.5" stroke-linecap="round" stroke-linejoin="round" />
+    <path d=${PATHS[name]} fill="none" stroke="currentColor" stroke-width="1.5" stroke-linecap="round"
+      stroke-linejoin="round" />
   </svg>`;
-}
-
-/** A button that is only a drawing; its name is read aloud and shown when one points at it. */
-export function IconButton({ icon, label, onClick, isOn = undefined, isDisabled = false, ...others }) {
-  return html`<button type="button" class="icon-button" aria-label=${label} title=${label} onClick=${onClick}
-    aria-pressed=${isOn === undefined ? null : String(isOn)} disabled=${isDisabled} ...${others}><${Icon} name=${icon} /></button>`;
 }
 
 /** The mark of the program: a picture in a pod. */

@@ -6,10 +6,11 @@ import { reuse } from "../form.js";
 import { formatMoment } from "../format.js";
 import { notify } from "../notices.js";
 import { cancel, linkOf, remove, sentence } from "../runs.js";
-import { costSentence, isEnded, percent, stateSentence } from "../sentences.js";
+import { costSentence, isEnded, isMeasured, percent, stateSentence } from "../sentences.js";
 import { html, useSeconds, useState } from "../view.js";
+import { Button, IconButton } from "./button.js";
 import { DetailsDialog } from "./details_dialog.js";
-import { Icon, IconButton } from "./icons.js";
+import { Icon } from "./icons.js";
 import { ProgressBar } from "./progress.js";
 
 /** @typedef {import("../types.js").Run} Run */
@@ -32,19 +33,24 @@ export function RunInfo(props) {
   return html`<div class="info">
     <h2 class="info-title" id="stage-title" title=${run.title}>${run.title}</h2>
     ${isEnded(run) ? html`<${Ended} ...${props} />` : html`<${Moving} run=${run} endpoint=${props.endpoint} />`}
-    ${run.warnings.length > 0 && html`<ul class="warnings" aria-label="Warnings">${run.warnings.map((text) => html`<li key=${text}><${Icon} name="info" />${text}</li>`)}</ul>`}
+    ${
+      run.warnings.length > 0 &&
+      html`<ul class="warnings" aria-label="Warnings">${run.warnings.map(
+        (text) => html`<li key=${text}><${Icon} name="info" />${text}</li>`,
+      )}</ul>`
+    }
   </div>`;
 }
 
 /** @param {{run: Run, endpoint: import("../types.js").Endpoint | null}} props */
 function Moving({ run, endpoint }) {
   useSeconds(true);
-  const isKnown = run.state === "running" && run.progress;
   return html`
     <div class="moving">
       <p class="moving-text">${stateSentence(run, endpoint, performance.now())}</p>
-      <span class="moving-percent">${isKnown && `${percent(run)} %`}</span>
-      <button type="button" class="button button-small" disabled=${run.is_cancelling} onClick=${() => cancel(run)}><${Icon} name="stop" />${run.is_cancelling ? "Cancelling" : "Cancel"}</button>
+      <span class="moving-percent">${isMeasured(run) && `${percent(run)} %`}</span>
+      <${Button} kind="small" icon="stop" disabled=${run.is_cancelling} onClick=${() => cancel(run)}>
+        ${run.is_cancelling ? "Cancelling" : "Cancel"}<//>
     </div>
     <${ProgressBar} run=${run} endpoint=${endpoint} />`;
 }
@@ -57,14 +63,32 @@ function Ended({ run, output, canCompare, isCompared, onCompare, onZoom }) {
   const copyPicture = () => output && told(copyImage(outputUrl(output) ?? ""), "The picture is copied.");
   return html`
     <p class="facts-line">${factsOf(run, output).map((fact) => html`<span key=${fact}>${fact}</span>`)}</p>
-    ${run.state === "failed" && run.outputs.length > 0 && html`<p class="problem" role="alert">${run.error?.message}</p>`}
+    ${
+      run.state === "failed" &&
+      run.outputs.length > 0 &&
+      html`<p class="problem" role="alert">
+      ${run.error?.message}</p>`
+    }
     <div class="actions" role="group" aria-label="This run">
-      ${output?.url && html`<a class="button button-small" href=${downloadUrl(output)} download=${output.filename}><${Icon} name="download" />Download</a>`}
-      <button type="button" class="button button-small" onClick=${() => reuse(run)}><${Icon} name="reuse" />Reuse settings</button>
+      ${
+        output?.url &&
+        html`<a class="button button-small" href=${downloadUrl(output)} download=${output.filename}>
+        <${Icon} name="download" />Download</a>`
+      }
+      <${Button} kind="small" icon="reuse" onClick=${() => reuse(run)}>Reuse settings<//>
       <span class="actions-icons">
       ${isPicture && html`<${IconButton} icon="zoom" label="Zoom" onClick=${onZoom} />`}
-      ${canCompare && html`<${IconButton} icon="compare" label="Compare with the previous picture" isOn=${isCompared} onClick=${onCompare} />`}
-      ${isPicture && canCopyImages() && html`<${IconButton} icon="copy" label="Copy the picture" onClick=${copyPicture} />`}
+      ${
+        canCompare &&
+        html`<${IconButton} icon="compare" label="Compare with the previous picture" isOn=${isCompared}
+        onClick=${onCompare} />`
+      }
+      ${
+        isPicture &&
+        canCopyImages() &&
+        html`<${IconButton} icon="copy" label="Copy the picture"
+        onClick=${copyPicture} />`
+      }
       <${IconButton} icon="link" label="Copy the link" onClick=${copyLink} />
       <${IconButton} icon="info" label="Details" onClick=${() => setDetails(true)} />
       <${IconButton} icon="trash" label="Remove this run" onClick=${() => remove(run)} />
@@ -75,15 +99,24 @@ function Ended({ run, output, canCompare, isCompared, onCompare, onZoom }) {
 
 /** @param {Promise<void>} copying @param {string} done */
 function told(copying, done) {
-  copying.then(() => notify(done), (error) => notify(`It could not be copied: ${sentence(error)}`, { level: "error" }));
+  copying.then(
+    () => notify(done),
+    (error) => notify(`It could not be copied: ${sentence(error)}`, { level: "error" }),
+  );
 }
 
 /** @param {Run} run @param {Output | null} output */
 function factsOf(run, output) {
-  const seeds = Object.entries(run.parameters).filter(([name]) => /(^|[._])(noise_)?seed$/.test(name)).map(([, value]) => String(value));
-  const state = { failed: "Failed", cancelled: "Cancelled" }[/** @type {string} */ (run.state)];
+  const seeds = Object.entries(run.parameters)
+    .filter(([name]) => /(^|[._])(noise_)?seed$/.test(name))
+    .map(([, value]) => String(value));
+  const state = { failed: "Failed", cancelled: "Cancelled" }[run.state];
   return [
-    state, costSentence(run), output?.width && output.height && `${output.width} × ${output.height}`,
-    ...new Set(seeds.map((seed) => `seed ${seed}`)), formatMoment(run.ended_at ?? run.created_at), run.is_emulated && "drawn by the built-in engine",
+    state,
+    costSentence(run),
+    output?.width && output.height && `${output.width} × ${output.height}`,
+    ...new Set(seeds.map((seed) => `seed ${seed}`)),
+    formatMoment(run.ended_at ?? run.created_at),
+    run.is_emulated && "drawn by the built-in engine",
   ].filter(Boolean);
 }

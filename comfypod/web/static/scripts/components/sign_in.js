@@ -8,9 +8,9 @@ import { Mark } from "./icons.js";
 export function SignIn() {
   const [problem, setProblem] = useState("");
   const [isSending, setSending] = useState(false);
-  const field = useRef(/** @type {HTMLInputElement | null} */ (null));
+  const field = useRef(null);
   useEffect(() => field.current?.focus(), []);
-  const send = async (/** @type {Event} */ event) => {
+  const send = async (event) => {
     event.preventDefault();
     const token = field.current?.value.trim() ?? "";
     setSending(true);

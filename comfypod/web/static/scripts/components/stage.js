@@ -22,7 +22,11 @@ export function Stage() {
   const run = selectedRun(state);
   return html`<section class="stage" id="stage" tabindex="-1" aria-labelledby="stage-title">
     <${RunStrip} runs=${visibleRuns(state)} selected=${run} />
-    ${run ? html`<${RunStage} key=${run.id} run=${run} previous=${previousPicture(state, run)} />` : html`<${Welcome} isLoaded=${state.isLoaded} />`}
+    ${
+      run
+        ? html`<${RunStage} key=${run.id} run=${run} previous=${previousPicture(state, run)} />`
+        : html`<${Welcome} isLoaded=${state.isLoaded} />`
+    }
   </section>`;
 }
 
@@ -43,27 +47,39 @@ function Welcome({ isLoaded }) {
 function RunStage({ run, previous }) {
   const endpoint = useStore(siteStore, (site) => site.endpoint);
   const [index, setIndex] = useState(0);
-  const [view, setView] = useState(/** @type {"plain" | "compared" | "zoomed"} */ ("plain"));
+  const [view, setView] = useState("plain");
   const output = run.outputs[Math.min(index, run.outputs.length - 1)] ?? null;
   const isPicture = output?.kind === "image";
   useEffect(() => {
-    const press = (/** @type {KeyboardEvent} */ event) => event.key === "Escape" && canCancelByKey(event) && cancel(run);
+    const press = (event) => event.key === "Escape" && canCancelByKey(event) && cancel(run);
     document.addEventListener("keydown", press);
     return () => document.removeEventListener("keydown", press);
   }, [run]);
   const isCompared = view === "compared" && isPicture && previous !== null;
   return html`
     <div class="viewport">
-      ${isCompared ? html`<${Compare} output=${output} previous=${previous} />`
-        : html`<${Shown} run=${run} output=${output} onZoom=${() => setView("zoomed")} />`}
+      ${
+        isCompared
+          ? html`<${Compare} output=${output} previous=${previous} />`
+          : html`<${Shown} run=${run} output=${output} onZoom=${() => setView("zoomed")} />`
+      }
     </div>
     ${run.outputs.length > 1 && html`<${FilmStrip} run=${run} selected=${output} onSelect=${setIndex} />`}
-    <${RunInfo} run=${run} output=${output} endpoint=${endpoint} canCompare=${isPicture && previous !== null} isCompared=${isCompared}
+    <${RunInfo} run=${run} output=${output} endpoint=${endpoint} canCompare=${isPicture && previous !== null}
+      isCompared=${isCompared}
       onCompare=${() => setView(isCompared ? "plain" : "compared")} onZoom=${() => setView("zoomed")} />
-    ${view === "zoomed" && isPicture && html`<${ZoomDialog} output=${output} title=${run.title} onClose=${() => setView("plain")} />`}`;
+    ${
+      view === "zoomed" &&
+      isPicture &&
+      html`<${ZoomDialog} output=${output} title=${run.title}
+      onClose=${() => setView("plain")} />`
+    }`;
 }
 
-/** What a run shows of itself. @param {{run: Run, output: import("../types.js").Output | null, onZoom: () => void}} props */
+/**
+ * What a run shows of itself.
+ * @param {{run: Run, output: import("../types.js").Output | null, onZoom: () => void}} props
+ */
 function Shown({ run, output, onZoom }) {
   if (output?.kind === "video") return html`<${Video} key=${output.index} output=${output} />`;
   if (output?.kind === "audio") return html`<${AudioCard} key=${output.index} output=${output} />`;
@@ -74,10 +90,15 @@ function Shown({ run, output, onZoom }) {
   return html`<${Frame} run=${run} output=${output} ratio=${ratio} isMoving=${!isEnded(run)} onZoom=${onZoom} />`;
 }
 
-/** The picture of the newest run before this one that made one. @param {import("../runs.js").RunState} state @param {Run} run */
+/**
+ * The picture of the newest run before this one that made one.
+ * @param {import("../runs.js").RunState} state
+ * @param {Run} run
+ */
 function previousPicture(state, run) {
   for (const other of visibleRuns(state)) {
-    const picture = other.id < run.id && other.state === "succeeded" && other.outputs.find((output) => output.kind === "image");
+    const picture =
+      other.id < run.id && other.state === "succeeded" && other.outputs.find((output) => output.kind === "image");
     if (picture) return picture;
   }
   return null;

@@ -2,15 +2,15 @@
 
 import { outputUrl } from "../api.js";
 import { html, useLayoutEffect, useRef, useState } from "../view.js";
+import { IconButton } from "./button.js";
 import { Dialog } from "./dialog.js";
-import { IconButton } from "./icons.js";
 
 const SCALES = [0, 0.5, 1, 2, 4]; // 0: as large as fits
 
 /** @param {{output: import("../types.js").Output, title: string, onClose: () => void}} props */
 export function ZoomDialog({ output, title, onClose }) {
   const [scale, setScale] = useState(0);
-  const image = useRef(/** @type {HTMLImageElement | null} */ (null));
+  const image = useRef(null);
   const at = SCALES.indexOf(scale);
   useLayoutEffect(() => {
     const natural = image.current?.naturalWidth || output.width || 0;
@@ -18,11 +18,14 @@ export function ZoomDialog({ output, title, onClose }) {
   }, [scale]);
   const tools = html`
     <span class="zoom-scale" role="status">${scale ? `${scale * 100} %` : "Fits"}</span>
-    <${IconButton} icon="minus" label="Smaller" isDisabled=${at === 0} onClick=${() => setScale(SCALES[at - 1])} />
-    <${IconButton} icon="plus" label="Larger" isDisabled=${at === SCALES.length - 1} onClick=${() => setScale(SCALES[at + 1])} />`;
+    <${IconButton} icon="minus" label="Smaller" disabled=${at === 0} onClick=${() => setScale(SCALES[at - 1])} />
+    <${IconButton} icon="plus" label="Larger" disabled=${at === SCALES.length - 1}
+      onClick=${() => setScale(SCALES[at + 1])} />`;
   return html`<${Dialog} title=${title} kind="dialog-zoom" onClose=${onClose} tools=${tools}>
-    <div class=${scale ? "zoom zoom-large" : "zoom"} tabindex="0" role="group" aria-label="Picture, scrolls with the arrow keys">
-      <img ref=${image} src=${outputUrl(output)} width=${output.width} height=${output.height} alt=${title} onClick=${() => setScale(scale ? 0 : 1)} />
+    <div class=${scale ? "zoom zoom-large" : "zoom"} tabindex="0" role="group"
+      aria-label="Picture, scrolls with the arrow keys">
+      <img ref=${image} src=${outputUrl(output)} width=${output.width} height=${output.height} alt=${title}
+        onClick=${() => setScale(scale ? 0 : 1)} />
     </div>
   <//>`;
 }
