@@ -21,10 +21,10 @@ from comfypod.cli.stopping import stop_signal
 from comfypod.cloud.client import Client
 from comfypod.settings import Settings
 from comfypod.web.disk import default_data_folder
-from comfypod.web.runs import Runs, RunsOptions
-from comfypod.web.server import WebServer
-from comfypod.web.sessions import load_key
-from comfypod.web.site_options import TOKEN_VARIABLE, SiteOptions
+from comfypod.web.runs.service import Runs, RunsOptions
+from comfypod.web.site.options import TOKEN_VARIABLE, SiteOptions
+from comfypod.web.site.server import WebServer
+from comfypod.web.site.sessions import load_key
 
 _CHECK_SECONDS = 1.0
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from comfypod import Client
 from comfypod.web.documents import Run
-from comfypod.web.runs import Runs, RunsOptions
+from comfypod.web.runs.service import Runs, RunsOptions
 from tests.cloud.scripted_runpod import API_KEY, ENDPOINT_ID, ScriptedRunPod
 
 ROOT = Path(__file__).parents[2]

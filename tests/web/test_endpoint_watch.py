@@ -7,7 +7,7 @@ from typing import Any
 
 from comfypod.errors import CloudUnavailable
 from comfypod.web.documents import EndpointState
-from comfypod.web.endpoint_watch import IDLE_PAUSE_SECONDS, PAUSE_SECONDS, EndpointWatch
+from comfypod.web.runs.endpoint_watch import IDLE_PAUSE_SECONDS, PAUSE_SECONDS, EndpointWatch
 
 IDLE = {"jobs": {"inQueue": 0, "inProgress": 0}, "workers": {"idle": 1, "running": 0}}
 BUSY = {"jobs": {"inQueue": 0, "inProgress": 1}, "workers": {"idle": 0, "running": 1}}

@@ -15,9 +15,9 @@ from comfypod import Client
 from comfypod.errors import InvalidJobInput, InvalidWorkflow
 from comfypod.schema.template import load_template
 from comfypod.schema.workflow import Workflow
-from comfypod.web.fields import Described, Field
-from comfypod.web.forms import Descriptions, Form, template_fields, workflow_fields
-from comfypod.web.runs import Runs, RunsOptions
+from comfypod.web.forms.fields import Described, Field
+from comfypod.web.forms.forms import Descriptions, Form, template_fields, workflow_fields
+from comfypod.web.runs.service import Runs, RunsOptions
 from tests.cloud.scripted_runpod import ScriptedRunPod
 from tests.web.run_site import ROOT, SECONDS, runs_at
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from comfypod.errors import ComfyPodError, ConfigurationError, ForeignRequest, UnknownHost, UnsupportedContent
-from comfypod.web.guard import Asked, Guard
-from comfypod.web.site_options import SiteOptions, as_base_path, host_and_port
+from comfypod.web.site.guard import Asked, Guard
+from comfypod.web.site.options import SiteOptions, as_base_path, host_and_port
 
 PORT = 8765
 HOST = f"127.0.0.1:{PORT}"

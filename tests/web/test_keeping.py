@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from comfypod.web.identifiers import is_item_id, is_visitor_id, new_id
-from comfypod.web.ledger import Kept, Ledger
+from comfypod.web.runs.ledger import Kept, Ledger
 
 
 def test_names_sort_as_they_were_made_and_none_is_made_twice() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 from comfypod import Client
 from comfypod.web.documents import Run
-from comfypod.web.events import Subscription
-from comfypod.web.live_run import now
+from comfypod.web.runs.events import Subscription
+from comfypod.web.runs.live_run import now
 from tests.cloud.scripted_runpod import ScriptedRunPod
 from tests.web.run_site import PROMPT, SECONDS, STRANGER, VISITOR, artifact, ended, progress, run_when, runs_at, success
 

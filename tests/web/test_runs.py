@@ -20,7 +20,7 @@ from comfypod.errors import (
     RunNotFound,
     TooManyRuns,
 )
-from comfypod.web.runs import Runs
+from comfypod.web.runs.service import Runs
 from tests.cloud.local_runpod import PREVIEW, LocalRunPod, Worker
 from tests.cloud.scripted_runpod import Reply, ScriptedRunPod
 from tests.web.run_site import (

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from comfypod.errors import ConfigurationError, TooMany, WrongToken
-from comfypod.web.sessions import SIGNED_IN_SECONDS, Session, Sessions, load_key
-from comfypod.web.visitors import Pace, Places, VisitorPace, network_of
+from comfypod.web.site.sessions import SIGNED_IN_SECONDS, Session, Sessions, load_key
+from comfypod.web.site.visitors import Pace, Places, VisitorPace, network_of
 
 KEY = b"k" * 32
 TOKEN = "0123456789abcdef"

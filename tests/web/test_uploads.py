@@ -11,8 +11,8 @@ from PIL import Image
 
 from comfypod.errors import FileNotFound
 from comfypod.schema.job import InputFile
-from comfypod.web.sniffing import HEAD_BYTES, Sniffed, sniff
-from comfypod.web.uploads import Uploads, harmless_name
+from comfypod.web.runs.sniffing import HEAD_BYTES, Sniffed, sniff
+from comfypod.web.runs.uploads import Uploads, harmless_name
 from tests.web.run_site import STRANGER, VISITOR
 
 

@@ -103,7 +103,7 @@ def web(
 
     try:
         from comfypod.cli.web import WebCommand, serve_web
-        from comfypod.web.site_options import Limits, SiteOptions, as_base_path
+        from comfypod.web.site.options import Limits, SiteOptions, as_base_path
     except ModuleNotFoundError as error:
         if error.name != "aiohttp":
             raise

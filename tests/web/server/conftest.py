@@ -15,10 +15,10 @@ import aiohttp
 import pytest
 
 from comfypod import Client
-from comfypod.web.runs import Runs, RunsOptions
-from comfypod.web.server import WebServer
-from comfypod.web.sessions import load_key
-from comfypod.web.site_options import SiteOptions
+from comfypod.web.runs.service import Runs, RunsOptions
+from comfypod.web.site.options import SiteOptions
+from comfypod.web.site.server import WebServer
+from comfypod.web.site.sessions import load_key
 from tests.cli.conftest import SECONDS, ScriptedEndpoint
 
 ROOT = Path(__file__).parents[3]

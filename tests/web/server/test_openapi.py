@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from comfypod.web.openapi import openapi_document
-from comfypod.web.openapi_schemas import SCHEMAS
+from comfypod.web.site.openapi import openapi_document
+from comfypod.web.site.openapi_schemas import SCHEMAS
 from tests.cli.conftest import ScriptedEndpoint, artifact, success
 from tests.web.server.conftest import RUN, Site
 

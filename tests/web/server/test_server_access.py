@@ -11,10 +11,10 @@ from aiohttp import web
 
 from comfypod import logs
 from comfypod.settings import Settings
-from comfypod.web.application import make_application
-from comfypod.web.entrance import Entrance
-from comfypod.web.sessions import Sessions
-from comfypod.web.site_options import Limits, SiteOptions
+from comfypod.web.site.application import make_application
+from comfypod.web.site.entrance import Entrance
+from comfypod.web.site.options import Limits, SiteOptions
+from comfypod.web.site.sessions import Sessions
 from tests.cli.conftest import ScriptedEndpoint, artifact, success
 from tests.web.server.conftest import API_KEY, OF_THE_PAGE, RUN, TOKEN, OpenSite, Site
 

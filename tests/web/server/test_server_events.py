@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from comfypod.web.site_options import Limits
+from comfypod.web.site.options import Limits
 from tests.cli.conftest import HOLD, SECONDS, ScriptedEndpoint, artifact, success, update
 from tests.web.server.conftest import RUN, OpenSite, Site
 

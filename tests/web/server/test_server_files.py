@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientError, ClientSession, web
 
-from comfypod.web.file_answers import FileAnswer
-from comfypod.web.headers import of_file
-from comfypod.web.site_options import Limits
+from comfypod.web.site.file_answers import FileAnswer
+from comfypod.web.site.headers import of_file
+from comfypod.web.site.options import Limits
 from tests.cli.conftest import SECONDS, ScriptedEndpoint, artifact, success
 from tests.web.server.conftest import RUN, OpenSite, Site, Visitor
 

@@ -10,10 +10,10 @@ from aiohttp.typedefs import Handler
 from comfypod.browsers import is_browser
 from comfypod.errors import ForeignRequest, SignInRequired, UnknownHost, WrongToken
 from comfypod.logs import event
-from comfypod.web.guard import Asked, Guard
-from comfypod.web.sessions import COOKIE_SECONDS, Session, Sessions
-from comfypod.web.site_options import SiteOptions
-from comfypod.web.visitors import Pace, network_of
+from comfypod.web.site.guard import Asked, Guard
+from comfypod.web.site.options import SiteOptions
+from comfypod.web.site.sessions import COOKIE_SECONDS, Session, Sessions
+from comfypod.web.site.visitors import Pace, network_of
 
 INTERFACE = "/api/"
 _OPEN = frozenset({"/api/session", "/api/openapi.json"})

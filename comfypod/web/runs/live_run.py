@@ -14,7 +14,7 @@ from comfypod.completion import to_the_end
 from comfypod.errors import SavingFailed
 from comfypod.logs import event
 from comfypod.web.documents import PreviewNote, Run
-from comfypod.web.run_store import Place, RunStore, StoredRun
+from comfypod.web.runs.store import Place, RunStore, StoredRun
 
 PREVIEW_TYPES = frozenset({"image/jpeg", "image/png", "image/webp"})
 LARGEST_PREVIEW_BYTES = 4 * 1024**2

@@ -21,7 +21,7 @@ from comfypod.logs import event
 from comfypod.web.disk import folder_bytes, remove_folder, remove_leftovers, write_whole
 from comfypod.web.documents import Document, Run
 from comfypod.web.identifiers import checked_visitor_id, is_item_id, is_visitor_id
-from comfypod.web.ledger import Kept, Ledger
+from comfypod.web.runs.ledger import Kept, Ledger
 
 RUN_FILE, WORKFLOW_FILE, FILES_FOLDER = "run.json", "workflow.json", "files"
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from aiohttp import web
 
-from comfypod.web.answers import json_text
-from comfypod.web.entrance import visitor_of
-from comfypod.web.runs import Runs
-from comfypod.web.site_options import Limits
-from comfypod.web.visitors import Places
+from comfypod.web.runs.service import Runs
+from comfypod.web.site.answers import json_text
+from comfypod.web.site.entrance import visitor_of
+from comfypod.web.site.options import Limits
+from comfypod.web.site.visitors import Places
 
 _COMMENT = b": still here\n\n"
 _HEADERS = {

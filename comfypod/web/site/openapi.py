@@ -11,8 +11,8 @@ from functools import cache
 from typing import Any
 
 import comfypod
-from comfypod.web.guard import OWN_HEADER
-from comfypod.web.openapi_schemas import SCHEMAS
+from comfypod.web.site.guard import OWN_HEADER
+from comfypod.web.site.openapi_schemas import SCHEMAS
 
 _JSON = "application/json"
 _ANY = "application/octet-stream"

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from comfypod.web.documents import EndpointState, Run, RunPage
-from comfypod.web.forms import Form, TemplateForm
-from comfypod.web.run_request import RunRequest
-from comfypod.web.uploads import Upload
+from comfypod.web.forms.forms import Form, TemplateForm
+from comfypod.web.runs.request import RunRequest
+from comfypod.web.runs.uploads import Upload
 
 _TEXT = {"type": "string"}
 

@@ -17,7 +17,7 @@ from comfypod.errors import SavingFailed
 from comfypod.logs import event
 from comfypod.schema.wire import as_list, as_object
 from comfypod.web.disk import write_whole
-from comfypod.web.fields import Described
+from comfypod.web.forms.fields import Described
 
 MOST_CLASSES = 2_000
 """Of one endpoint; far more than anybody's workflows have."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from comfypod.browsers import comes_from_elsewhere, is_loopback
 from comfypod.errors import ForeignRequest, UnknownHost, UnsupportedContent
-from comfypod.web.site_options import SiteOptions, host_and_port
+from comfypod.web.site.options import SiteOptions, host_and_port
 
 OWN_HEADER = "X-Comfypod"
 """A header, of any value, that no form can send; for requests without a body of a kind that none can send."""

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from comfypod.errors import ComfyPodError
 from comfypod.logs import log
 from comfypod.web.documents import RunError
-from comfypod.web.endpoint_watch import EndpointWatch
-from comfypod.web.events import Watchers
-from comfypod.web.following import Follower, end_run
-from comfypod.web.live_run import LiveRun
-from comfypod.web.outcome import Titles, titles_of
+from comfypod.web.forms.templates import Templates
 from comfypod.web.platform import Platform
-from comfypod.web.run_request import JobInputReader
-from comfypod.web.run_store import Place, RunStore, StoredRun
-from comfypod.web.templates import Templates
+from comfypod.web.runs.endpoint_watch import EndpointWatch
+from comfypod.web.runs.events import Watchers
+from comfypod.web.runs.following import Follower, end_run
+from comfypod.web.runs.live_run import LiveRun
+from comfypod.web.runs.outcome import Titles, titles_of
+from comfypod.web.runs.request import JobInputReader
+from comfypod.web.runs.store import Place, RunStore, StoredRun
 
 BUG = "The server has a bug, or met one; its log says more. The job may go on at the endpoint"
 

@@ -7,17 +7,17 @@ from aiohttp import web
 from comfypod.browsers import is_loopback
 from comfypod.errors import ConfigurationError
 from comfypod.logs import event
-from comfypod.web.application import make_application
-from comfypod.web.begun import Begun
-from comfypod.web.entrance import Entrance
-from comfypod.web.event_stream import EventRoutes
-from comfypod.web.pages import Pages
-from comfypod.web.run_routes import RunRoutes
-from comfypod.web.runs import Runs
-from comfypod.web.session_routes import SessionRoutes
-from comfypod.web.sessions import Sessions
-from comfypod.web.site_options import SiteOptions
-from comfypod.web.upload_routes import UploadRoutes
+from comfypod.web.runs.service import Runs
+from comfypod.web.site.application import make_application
+from comfypod.web.site.begun import Begun
+from comfypod.web.site.entrance import Entrance
+from comfypod.web.site.event_stream import EventRoutes
+from comfypod.web.site.options import SiteOptions
+from comfypod.web.site.pages import Pages
+from comfypod.web.site.run_routes import RunRoutes
+from comfypod.web.site.session_routes import SessionRoutes
+from comfypod.web.site.sessions import Sessions
+from comfypod.web.site.upload_routes import UploadRoutes
 
 STOP_SECONDS = 2.0
 """How long answers may take that are under way when the server stops."""

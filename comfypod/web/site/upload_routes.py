@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 from aiohttp import web
 
-from comfypod.web.answers import json_answer
-from comfypod.web.begun import Begun
-from comfypod.web.bodies import chunks_of
-from comfypod.web.entrance import Entrance, visitor_of
-from comfypod.web.file_answers import FileAnswer
-from comfypod.web.headers import of_file
-from comfypod.web.site_options import Limits
-from comfypod.web.uploads import Uploads
-from comfypod.web.visitors import Places, VisitorPace
+from comfypod.web.runs.uploads import Uploads
+from comfypod.web.site.answers import json_answer
+from comfypod.web.site.begun import Begun
+from comfypod.web.site.bodies import chunks_of
+from comfypod.web.site.entrance import Entrance, visitor_of
+from comfypod.web.site.file_answers import FileAnswer
+from comfypod.web.site.headers import of_file
+from comfypod.web.site.options import Limits
+from comfypod.web.site.visitors import Places, VisitorPace
 
 _AT_ONCE = 4
 

@@ -19,8 +19,8 @@ from comfypod.logs import event
 from comfypod.web.disk import WHERE, write_whole
 from comfypod.web.documents import Document
 from comfypod.web.identifiers import checked_visitor_id, is_item_id, is_visitor_id, new_id
-from comfypod.web.ledger import Kept, Ledger
-from comfypod.web.sniffing import HEAD_BYTES, Sniffed, sniff
+from comfypod.web.runs.ledger import Kept, Ledger
+from comfypod.web.runs.sniffing import HEAD_BYTES, Sniffed, sniff
 
 LONGEST_NAME_BYTES = 120
 """A job's files may have 150."""

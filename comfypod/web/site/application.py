@@ -10,11 +10,11 @@ from aiohttp.typedefs import Handler
 
 from comfypod.errors import ComfyPodError
 from comfypod.logs import log
-from comfypod.web.answers import error_answer, error_document, json_answer
-from comfypod.web.bodies import SILENCE_SECONDS
-from comfypod.web.entrance import Entrance
-from comfypod.web.headers import ON_EVERYTHING
-from comfypod.web.site_options import SiteOptions
+from comfypod.web.site.answers import error_answer, error_document, json_answer
+from comfypod.web.site.bodies import SILENCE_SECONDS
+from comfypod.web.site.entrance import Entrance
+from comfypod.web.site.headers import ON_EVERYTHING
+from comfypod.web.site.options import SiteOptions
 
 _SEND_FACTOR = 3
 """An answer that is no file is small: it may take so many times as long as a client may be silent."""

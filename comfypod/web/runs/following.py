@@ -29,12 +29,12 @@ from comfypod.retry import backoff_seconds
 from comfypod.schema.wire import as_list, as_object, listed
 from comfypod.web.disk import remove_folder
 from comfypod.web.documents import RunProgress, RunState, Wait
-from comfypod.web.endpoint_watch import EndpointWatch
-from comfypod.web.live_run import LiveRun, now
-from comfypod.web.outcome import Titles, account_of, error_of, outputs_of, parameters_of, progress_of
 from comfypod.web.platform import Platform
-from comfypod.web.run_request import JobInputReader
-from comfypod.web.run_store import FILES_FOLDER
+from comfypod.web.runs.endpoint_watch import EndpointWatch
+from comfypod.web.runs.live_run import LiveRun, now
+from comfypod.web.runs.outcome import Titles, account_of, error_of, outputs_of, parameters_of, progress_of
+from comfypod.web.runs.request import JobInputReader
+from comfypod.web.runs.store import FILES_FOLDER
 from comfypod.web.saving import SavedOutput
 
 SENDING_SECONDS = 3600.0

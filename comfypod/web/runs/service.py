@@ -19,21 +19,21 @@ from comfypod.cloud.client import Client
 from comfypod.cloud.jobs import PreviewImage
 from comfypod.errors import FileNotFound, RunNotEnded, RunNotFound, TooManyRuns
 from comfypod.logs import event
-from comfypod.web.descriptions import DescriptionStore
 from comfypod.web.disk import data_folder
 from comfypod.web.documents import EndpointState, Run, RunPage
-from comfypod.web.endpoint_watch import EndpointWatch
-from comfypod.web.events import Message, Watchers
-from comfypod.web.form_maker import FormMaker
-from comfypod.web.forms import Form, TemplateForm
+from comfypod.web.forms.descriptions import DescriptionStore
+from comfypod.web.forms.forms import Form, TemplateForm
+from comfypod.web.forms.maker import FormMaker
+from comfypod.web.forms.templates import TEMPLATES_FOLDER, Templates
 from comfypod.web.identifiers import checked_visitor_id, is_item_id, new_id
-from comfypod.web.live_run import now
-from comfypod.web.live_runs import LiveRuns, Means
 from comfypod.web.platform import Platform
-from comfypod.web.run_request import JobInputReader, RunRequest, parse_request
-from comfypod.web.run_store import Place, RunStore, StoredRun
-from comfypod.web.templates import TEMPLATES_FOLDER, Templates
-from comfypod.web.uploads import Uploads
+from comfypod.web.runs.endpoint_watch import EndpointWatch
+from comfypod.web.runs.events import Message, Watchers
+from comfypod.web.runs.live_run import now
+from comfypod.web.runs.live_runs import LiveRuns, Means
+from comfypod.web.runs.request import JobInputReader, RunRequest, parse_request
+from comfypod.web.runs.store import Place, RunStore, StoredRun
+from comfypod.web.runs.uploads import Uploads
 
 SNAPSHOT_RUNS = 30
 

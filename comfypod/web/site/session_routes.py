@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from comfypod.errors import BadRequest
-from comfypod.web.answers import json_answer
-from comfypod.web.bodies import read_json
-from comfypod.web.entrance import Entrance
-from comfypod.web.openapi import openapi_document
-from comfypod.web.sessions import Session
-from comfypod.web.site_options import SiteOptions
+from comfypod.web.site.answers import json_answer
+from comfypod.web.site.bodies import read_json
+from comfypod.web.site.entrance import Entrance
+from comfypod.web.site.openapi import openapi_document
+from comfypod.web.site.options import SiteOptions
+from comfypod.web.site.sessions import Session
 
 
 class SessionRoutes:

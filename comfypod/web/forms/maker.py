@@ -12,8 +12,8 @@ from comfypod.errors import ComfyPodError
 from comfypod.schema.template import Template
 from comfypod.schema.wire import as_object, shortened
 from comfypod.schema.workflow import Workflow
-from comfypod.web.descriptions import DescriptionStore, problems_of
-from comfypod.web.forms import (
+from comfypod.web.forms.descriptions import DescriptionStore, problems_of
+from comfypod.web.forms.forms import (
     MOST_FIELDS,
     Descriptions,
     Form,
@@ -22,8 +22,8 @@ from comfypod.web.forms import (
     template_fields,
     workflow_fields,
 )
+from comfypod.web.forms.templates import Templates, title_of
 from comfypod.web.platform import Platform
-from comfypod.web.templates import Templates, title_of
 
 UNTITLED = "Workflow"
 MOST_NOTES = 20

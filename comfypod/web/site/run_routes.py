@@ -8,15 +8,15 @@ from collections.abc import Iterable
 from aiohttp import web
 
 from comfypod.errors import BadRequest
-from comfypod.web.answers import json_answer
-from comfypod.web.begun import Begun
-from comfypod.web.bodies import read_json
-from comfypod.web.entrance import Entrance, visitor_of
-from comfypod.web.file_answers import FileAnswer
-from comfypod.web.headers import of_file
-from comfypod.web.runs import Runs
-from comfypod.web.site_options import Limits
-from comfypod.web.visitors import VisitorPace
+from comfypod.web.runs.service import Runs
+from comfypod.web.site.answers import json_answer
+from comfypod.web.site.begun import Begun
+from comfypod.web.site.bodies import read_json
+from comfypod.web.site.entrance import Entrance, visitor_of
+from comfypod.web.site.file_answers import FileAnswer
+from comfypod.web.site.headers import of_file
+from comfypod.web.site.options import Limits
+from comfypod.web.site.visitors import VisitorPace
 
 MOST_LISTED, LISTED = 100, 30
 _KEY = re.compile(r"[A-Za-z0-9_.:-]{1,200}")

@@ -20,9 +20,9 @@ from comfypod.schema.job import JobInput
 from comfypod.schema.wire import shortened
 from comfypod.schema.workflow import Workflow
 from comfypod.web.documents import RunFile
-from comfypod.web.run_store import Place, RunStore
-from comfypod.web.templates import Templates, title_of
-from comfypod.web.uploads import Uploads
+from comfypod.web.forms.templates import Templates, title_of
+from comfypod.web.runs.store import Place, RunStore
+from comfypod.web.runs.uploads import Uploads
 
 LONGEST_TITLE = 200
 MOST_FILES = 100

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from comfypod.errors import NothingThere
 
-STATIC_FOLDER = Path(__file__).parent / "static"
+STATIC_FOLDER = Path(__file__).parents[1] / "static"
 _AT_THE_ROOT = ("service_worker.js", "manifest.webmanifest", "favicon.ico")
 """A service worker serves what lies beside or below it; browsers look for the icon there."""
 _PLAIN_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")

@@ -13,7 +13,7 @@ from comfypod.comfyui.literals import Literal, list_literals
 from comfypod.schema.template import Parameter, Template
 from comfypod.schema.workflow import PARAMETER_CLASSES, Workflow
 from comfypod.web.documents import Document
-from comfypod.web.fields import (
+from comfypod.web.forms.fields import (
     FILE_KINDS,
     Described,
     Field,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from comfypod.errors import TooMany
-from comfypod.web.site_options import ADDRESS_FACTOR
+from comfypod.web.site.options import ADDRESS_FACTOR
 
 _MOST_KEYS = 10_000
 _SOON_SECONDS = 5.0

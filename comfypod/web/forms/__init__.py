@@ -1,0 +1,1 @@
+"""What can be set in a workflow, as fields."""

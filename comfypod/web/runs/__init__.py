@@ -1,0 +1,1 @@
+"""Runs, from a request to files on the disk, whatever restarts meanwhile."""
