@@ -15,7 +15,7 @@ web: $(READY)
 	@$(BIN)/python -m comfypod web --local $(OPTIONS)
 
 test: $(READY) lint types imports
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile -rs --no-loadscope-reorder
 
 # On the built-in engine, or on a real ComfyUI: make benchmark COMFYUI_COMMAND="..." OPTIONS="--only idle --rounds 1"
 benchmark: $(READY)

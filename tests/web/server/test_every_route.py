@@ -10,19 +10,21 @@ from comfypod.web.site.openapi import openapi_document
 from tests.cli.conftest import ScriptedEndpoint, artifact, success
 from tests.web.server.conftest import API_KEY, RUN, TOKEN, OpenSite, Site, Visitor
 
-BODIES = {"/api/runs": RUN, "/api/forms": {"workflow": "text_to_image"}, "/api/session": {"token": TOKEN}}
+BODIES = {"/api/runs": RUN, "/api/forms": {"workflow": "text_to_image"}, "/api/session": {"token": "wrong"}}
+LAST = ("/api/runs/{id}", "/api/session")
+"""Where something is removed, and where one signs out."""
 ROUTES = [
     (method.upper(), path)
-    for path, operations in sorted(openapi_document()["paths"].items())
+    for path, operations in sorted(openapi_document()["paths"].items(), key=lambda item: (item[0] in LAST, item[0]))
     for method in sorted(operations, reverse=True)  # POST and GET come before DELETE
 ]
 
 
 async def answers(visitor: Visitor, run_id: str = "x", **headers: str) -> list[tuple[str, int, str]]:
     """What every route answers: which one, its status, and all of its head and body."""
+    names = {"id": run_id, "index": "0", "filename": "fox.png", "path": "styles/base.css"}
     found = []
     for method, template in ROUTES:
-        names = {"run_id": run_id, "index": "0", "filename": "fox.png", "name": "app.css", "path": "styles/base.css"}
         path = re.sub(r"\{(\w+)\}", lambda match: names.get(match[1], "x"), template).removeprefix("/")
         document = BODIES.get(template, {}) if method == "POST" else None
         async with visitor.ask(method, path, json=document, headers=headers) as answer:
@@ -41,7 +43,8 @@ async def test_no_route_tells_the_key(open_site: OpenSite, endpoint: ScriptedEnd
     await owner.ended(run["id"])
     found = await answers(owner if is_signed_in else await site.browser(is_new=True), run["id"])
     statuses = {route: status for route, status, _ in found}
-    assert statuses[f"GET api/runs/{run['id']}"] == (200 if is_signed_in else 401)
+    for path in (f"GET api/runs/{run['id']}", f"GET api/runs/{run['id']}/files/0/fox.png", "GET api/events"):
+        assert statuses[path] == (200 if is_signed_in else 401), path
     assert [route for route, _, text in found if API_KEY in text] == []
 
 
