@@ -5,27 +5,24 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import queue
 import shlex
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import requests
 
 from benchmarks.figures import Execution
 from benchmarks.rig.comfyui import ComfyUI, comfyui_for
 from benchmarks.rig.contenders import ROOT, Contender
+from benchmarks.rig.service import start_service
+from benchmarks.rig.stores import Store
 from benchmarks.rig.usage import WorkerProcesses
 from comfypod.child import Child
 from comfypod.comfyui.process import answers, free_port
-
-if TYPE_CHECKING:
-    from benchmarks.rig.stores import Store
 
 START_SECONDS = 180.0
 STOP_SECONDS = 10.0
@@ -261,14 +258,6 @@ def site(contender: Contender, rig: Rig) -> Iterator[Site]:
         stack.callback(started.worker.stop, STOP_SECONDS if contender.starts_comfyui else SHORT_STOP_SECONDS)
         started.wait_until_ready()
         yield started
-
-
-def start_service(stack: ExitStack, module: str) -> str:
-    """Start one of the rig's own servers, to be ended with the stack; its first line."""
-    lines: queue.Queue[str] = queue.Queue()
-    child = Child([sys.executable, "-m", module], on_line=lines.put, folder=ROOT)
-    stack.callback(child.stop, STOP_SECONDS)
-    return lines.get(timeout=START_SECONDS)
 
 
 def _start_comfyui(

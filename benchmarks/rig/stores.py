@@ -9,7 +9,7 @@ from typing import Protocol
 
 import requests
 
-from benchmarks.rig.site import start_service
+from benchmarks.rig.service import start_service
 from tests.s3_server import S3Server
 
 NAMES = ("sink", "seaweedfs")
