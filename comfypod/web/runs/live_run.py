@@ -43,6 +43,7 @@ class LiveRun:
     preview: PreviewImage | None = None
     woken: asyncio.Event = field(default_factory=asyncio.Event)
     unwritten: SavingFailed | None = None
+    _is_removed: bool = False
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -79,6 +80,8 @@ class LiveRun:
 
     async def _write(self) -> None:
         async with self._writing:  # the newest state is the last that is written
+            if self._is_removed:
+                return
             try:
                 await asyncio.to_thread(self.store.write, self.place, self.stored)
             except SavingFailed as error:
@@ -86,6 +89,16 @@ class LiveRun:
                 self.unwritten = error
             else:
                 self.unwritten = None
+
+    async def remove(self) -> None:
+        """Remove it from the disk. Its end may be told and not be written yet: then it never will be.
+
+        Raises:
+            SavingFailed: the file system does not let it go.
+        """
+        async with self._writing:
+            await asyncio.to_thread(self.store.remove, self.place)
+            self._is_removed = True
 
     async def sleep(self, seconds: float) -> None:
         """Let so much time pass, or less if it is woken."""

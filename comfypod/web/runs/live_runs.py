@@ -60,8 +60,19 @@ class LiveRuns:
         """The run, if it is one of these."""
         return self._live.get(place)
 
-    def forget(self, place: Place) -> None:
-        """The run was removed."""
+    async def remove(self, place: Place) -> None:
+        """Remove a run that has ended from the disk, whether it is one of these or not.
+
+        Raises:
+            SavingFailed: the file system does not let it go.
+        """
+        if live := self._live.get(place):
+            await live.remove()
+            self._forget(place)
+        else:
+            await asyncio.to_thread(self._means.store.remove, place)
+
+    def _forget(self, place: Place) -> None:
         self._live.pop(place, None)
 
     def of_visitor(self, visitor_id: str) -> list[LiveRun]:
@@ -94,7 +105,7 @@ class LiveRuns:
         if live.unwritten:  # there may be room now
             await live.write()
         if not live.unwritten:
-            self.forget(live.place)
+            self._forget(live.place)
 
     def _titles(self, place: Place) -> Titles:
         """Those of the nodes of a run's workflow, as far as they can be known."""

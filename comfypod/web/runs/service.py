@@ -204,8 +204,7 @@ class Runs:
         if not run.has_ended:
             raise RunNotEnded(run_id)
         place = Place(visitor_id, run_id)
-        self._live.forget(place)
-        await asyncio.to_thread(self._store.remove, place)
+        await self._live.remove(place)
         self._watchers.tell_removed(visitor_id, run_id)
 
     async def preview(self, visitor_id: str, run_id: str) -> PreviewImage:
