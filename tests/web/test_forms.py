@@ -17,6 +17,7 @@ from comfypod.schema.template import load_template
 from comfypod.schema.workflow import Workflow
 from comfypod.web.forms.fields import Described, Field
 from comfypod.web.forms.forms import Descriptions, Form, template_fields, workflow_fields
+from comfypod.web.forms.templates import Templates, templates_folder
 from comfypod.web.runs.service import Runs, RunsOptions
 from tests.cloud.scripted_runpod import ScriptedRunPod
 from tests.web.run_site import ROOT, SECONDS, runs_at
@@ -174,6 +175,15 @@ def test_a_huge_workflow_has_a_form_all_the_same() -> None:
 async def runs(client: Client, tmp_path: Path) -> AsyncIterator[Runs]:
     async with runs_at(client, tmp_path) as runs:
         yield runs
+
+
+def test_templates_of_the_place_come_before_those_that_came_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [template.name for template in Templates(templates_folder()).all()] == ["text_to_image"]
+    (tmp_path / "workflows").mkdir()
+    assert Templates(templates_folder()).all() == []
 
 
 async def test_templates_are_offered_the_default_one_first(client: Client, tmp_path: Path) -> None:

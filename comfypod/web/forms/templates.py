@@ -1,4 +1,4 @@
-"""The templates that the page offers: those of the folder ``workflows/`` where the server was started.
+"""The templates that the page offers: those of ``workflows/`` where the server was started, else those that came along.
 
 A template's name is what is sent: the worker has the templates itself (``docs/how-to/write-a-template.md``).
 """
@@ -16,14 +16,23 @@ from comfypod.logs import event
 from comfypod.schema.template import DEFAULT_TEMPLATE, Template, load_template
 from comfypod.schema.workflow import Workflow
 
-TEMPLATES_FOLDER = Path("workflows")
+_FOLDERS = (
+    Path("workflows"),
+    Path(__file__).parents[2] / "workflows",  # in the wheel
+    Path(__file__).parents[3] / "workflows",  # in a checkout
+)
+
+
+def templates_folder() -> Path:
+    """Where the templates are."""
+    return next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0])
 
 
 @dataclass(frozen=True, slots=True)
 class Templates:
     """The templates of a folder; each is read when it is asked for, so that changes count at once."""
 
-    folder: Path = TEMPLATES_FOLDER
+    folder: Path
 
     def load(self, name: str) -> Template:
         """One of them.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +24,7 @@ from comfypod.web.documents import EndpointState, Run, RunPage
 from comfypod.web.forms.descriptions import DescriptionStore
 from comfypod.web.forms.forms import Form, TemplateForm
 from comfypod.web.forms.maker import FormMaker
-from comfypod.web.forms.templates import TEMPLATES_FOLDER, Templates
+from comfypod.web.forms.templates import Templates, templates_folder
 from comfypod.web.identifiers import checked_visitor_id, is_item_id, new_id
 from comfypod.web.platform import Platform
 from comfypod.web.runs.endpoint_watch import EndpointWatch
@@ -53,7 +53,7 @@ class RunsOptions:
     bytes_kept: int = 5 * 1024**3
     uploads_kept: int = 100
     upload_bytes_kept: int = 1024**3
-    templates_folder: Path = TEMPLATES_FOLDER
+    templates_folder: Path = field(default_factory=templates_folder)
 
 
 @dataclass(frozen=True, slots=True)
