@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Result = TypeVar("Result")
 
@@ -22,3 +22,16 @@ async def to_the_end(work: Awaitable[Result]) -> Result:
         task.exception()  # seen; the cancellation is what is told
         raise cancellation
     return task.result()
+
+
+_HELD: set[asyncio.Task[Any]] = set()
+
+
+def hold(task: asyncio.Task[Result]) -> asyncio.Task[Result]:
+    """Keep a task alive until it ends, though nobody else may: an event loop has weak references to its tasks.
+
+    Source: docs.python.org, "Coroutines and tasks", ``asyncio.create_task``.
+    """
+    _HELD.add(task)
+    task.add_done_callback(_HELD.discard)
+    return task

@@ -11,6 +11,7 @@ from contextvars import Context
 from comfypod.comfyui.client import ComfyUI, Patience
 from comfypod.comfyui.connection import Connection
 from comfypod.comfyui.server import Server
+from comfypod.completion import hold
 
 FRESH_SECONDS = 60.0
 
@@ -57,7 +58,7 @@ class _KeptConnection:
         self._is_retired = False
         self._unneeded = asyncio.Event()
         self._entered: asyncio.Future[Connection] = self._loop.create_future()
-        self._keeping = asyncio.create_task(self._keep(), context=Context())
+        self._keeping = hold(asyncio.create_task(self._keep(), context=Context()))
 
     def serves(self, server: Server, fresh_seconds: float) -> bool:
         """Whether another job may use it, for this server and in this event loop."""

@@ -8,6 +8,8 @@ from contextlib import AbstractAsyncContextManager
 from contextvars import Context
 from typing import Any, Generic, TypeVar
 
+from comfypod.completion import hold
+
 Resource = TypeVar("Resource")
 
 
@@ -28,7 +30,7 @@ class Kept(Generic[Resource]):
         if self._opened is None or self._owner is None or self._owner.done() or self._opened.get_loop() is not loop:
             self._opened = loop.create_future()
             # In a context of its own: the job that opens it is one of many that use it.
-            self._owner = loop.create_task(self._own(self._opened), context=Context())
+            self._owner = hold(loop.create_task(self._own(self._opened), context=Context()))
         opened, owner = self._opened, self._owner
         either: set[asyncio.Future[Any]] = {opened, owner}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -139,3 +140,16 @@ async def test_progress_goes_over_connections_that_stay_open() -> None:
         assert sent[:5] == [({"number": number}, "a") for number in range(5)]
         assert sorted(sent[5:], key=str) == [({"name": name}, name) for name in "bcd"]
         assert len(peers.seen) == 3
+
+
+def test_what_is_kept_stays_open_though_nobody_holds_it() -> None:
+    log: list[str] = []
+
+    async def main() -> None:
+        await Kept(recorded(log)).get()
+        gc.collect()
+        await asyncio.sleep(0)
+        log.append("collected")
+
+    asyncio.run(main())
+    assert log == ["opened", "collected", "closed"]
