@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any, TypeVar
 from comfypod import Client
 from comfypod.web.documents import Run
 from comfypod.web.runs.service import Runs, RunsOptions
+from tests.cli.conftest import artifact as plain_artifact
 from tests.cloud.scripted_runpod import API_KEY, ENDPOINT_ID, ScriptedRunPod
 
 ROOT = Path(__file__).parents[2]
@@ -53,21 +52,8 @@ async def ended(runs: Runs, run: Run) -> Run:
 
 
 def artifact(content: bytes, filename: str = "fox_00001_.png", **more: Any) -> dict[str, Any]:
-    return {
-        "node_id": "9",
-        "node_title": "Save Image",
-        "index": 0,
-        "filename": filename,
-        "subfolder": "",
-        "type": "base64",
-        "data": base64.b64encode(content).decode(),
-        "content_type": "image/png",
-        "size_bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "width": 8,
-        "height": 4,
-        **more,
-    }
+    """A picture of the node that the runs of these tests save with."""
+    return plain_artifact(content, filename, **{"node_title": "Save Image", "width": 8, "height": 4, **more})
 
 
 def success(*images: dict[str, Any], **more: Any) -> dict[str, Any]:
