@@ -1,4 +1,4 @@
-"""Logs: an event and its fields, one line each, with the job's id on every line of a job.
+"""Logs: an event and its fields, one line each, with the job's id on every line of a job, and its trace if it has one.
 
 Secrets never get here: a job's keys are `SecretStr`, and neither inputs nor results are logged.
 """
@@ -9,24 +9,25 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any, Protocol
 
-_job_id: ContextVar[str | None] = ContextVar("job_id", default=None)
+_job_fields: ContextVar[Mapping[str, str]] = ContextVar("job_fields", default=MappingProxyType({}))
 
 log = logging.getLogger("comfypod")
 
 
 @contextmanager
-def job_context(job_id: str) -> Iterator[None]:
-    """Put ``job_id`` on every line that is logged inside."""
-    token = _job_id.set(job_id)
+def job_context(job_id: str, trace_id: str | None = None) -> Iterator[None]:
+    """Put ``job_id``, and ``trace_id`` if there is one, on every line that is logged inside."""
+    token = _job_fields.set({"job_id": job_id, **({"trace_id": trace_id} if trace_id else {})})
     try:
         yield
     finally:
-        _job_id.reset(token)
+        _job_fields.reset(token)
 
 
 def event(name: str, level: int = logging.INFO, **fields: Any) -> None:  # noqa: ANN401
@@ -60,8 +61,7 @@ def configure(settings: LogSettings) -> None:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    job_id = _job_id.get()
-    return {**({"job_id": job_id} if job_id else {}), **getattr(record, "fields", {})}
+    return {**_job_fields.get(), **getattr(record, "fields", {})}
 
 
 class _TextFormatter(logging.Formatter):

@@ -145,6 +145,13 @@ class Settings(BaseModel):
     bucket_url_lifetime_seconds: int = Field(
         86_400, ge=1, le=604_800, description="How long a presigned address is valid; S3 allows a week at most."
     )
+    once_lease_seconds: float = Field(
+        30,
+        ge=1,
+        le=3_600,
+        description="How long after a worker has died another one may run its job, of those that are sent with once: "
+        "true. A worker that lives renews its lease three times in that time.",
+    )
     volume_output_directory: str = Field(
         "/runpod-volume/outputs", description="Where results go that a job asks for with delivery: path."
     )

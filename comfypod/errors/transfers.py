@@ -122,6 +122,28 @@ class UploadRefused(UploadFailed):
 
 
 @dataclass(eq=False)
+class CommitsUnavailable(ErrorWithFields, DeliveryError):
+    """What is known of a job that is run once could not be read or written; ``record`` is ``bucket/key``.
+
+    A result that was being committed may be there: look for it before the job is run again, as workers do.
+    """
+
+    code = "commits_unavailable"
+    retryable = True
+    record: str
+    cause: str
+
+    def __str__(self) -> str:
+        return f"{self.record}, which says whether the job is done or under way, cannot be used: {self.cause}"
+
+
+class CommitsRefused(CommitsUnavailable):
+    """The store does not allow it, or has no conditional writes: the operator acts."""
+
+    retryable = False
+
+
+@dataclass(eq=False)
 class SavingFailed(ErrorWithFields, DeliveryError):
     """A result could not be written where the client stands; ``cause`` is the system's reason."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _HUGE_PAGES = getattr(mmap, "MADV_HUGEPAGE", None)  # Linux has them
 _COPIED_BYTES = 1024**2
+_STEP_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +46,10 @@ class FileContent:
         file = FileIO(self.path)
         return _Patched(file, self.patches) if self.patches else file
 
-    def read(self, size_bytes: int | None = None) -> mmap.mmap | bytes:
-        """The first ``size_bytes``, or all of it. Raises OSError."""
+    def read(self, digest: hashlib._Hash, size_bytes: int | None = None) -> mmap.mmap | bytes:
+        """The first ``size_bytes``, or all of it, which ``digest`` takes in, too. Raises OSError."""
         with self.open() as file:
-            return read_block(file, self.size_bytes() if size_bytes is None else size_bytes)
+            return read_block(file, self.size_bytes() if size_bytes is None else size_bytes, digest)
 
     def copy_to(self, target: Path) -> None:
         """Write it to ``target``. Raises OSError."""
@@ -56,8 +58,10 @@ class FileContent:
                 copy.write(block)
 
 
-def read_block(file: RawIOBase, size_bytes: int) -> mmap.mmap | bytes:
+def read_block(file: RawIOBase, size_bytes: int, digest: hashlib._Hash) -> mmap.mmap | bytes:
     """The next ``size_bytes``, in memory that goes back to the system as soon as nobody needs it.
+
+    ``digest`` takes in each step while it is still in the processor's cache.
 
     A heap keeps what it once held, one for each thread. A mapping does not, but each fresh page of it costs more than
     what is read into it; huge pages, where the system has them, cost a fifth (200 MB: 0.28 s of CPU time in shared
@@ -74,9 +78,10 @@ def read_block(file: RawIOBase, size_bytes: int) -> mmap.mmap | bytes:
     position = 0
     with memoryview(block) as view:
         while position < size_bytes:
-            count = file.readinto(view[position:])
+            count = file.readinto(view[position : position + _STEP_BYTES])
             if not count:
                 raise OSError(EIO, "it became shorter meanwhile")
+            digest.update(view[position : position + count])
             position += count
     return block
 

@@ -37,7 +37,8 @@ class Artifact:
     """One file: where it came from, what it is, and ``data``: its content as base64, or a pointer, as ``type`` says.
 
     ``index`` counts the files of a node from 0; ``size_bytes`` and ``sha256`` are those of the file itself;
-    ``url_expires_at`` is a moment in UTC, as ISO 8601 writes it, where ``data`` is an address that expires.
+    ``url_expires_at`` is a moment in UTC, as ISO 8601 writes it, where ``data`` is an address that expires;
+    ``bucket_key`` is the file's place in the worker's bucket, of a job that is run once.
     """
 
     node_id: str
@@ -55,6 +56,7 @@ class Artifact:
     duration_seconds: float | None = None
     frames: int | None = None
     url_expires_at: str | None = None
+    bucket_key: str | None = None
 
     @property
     def is_image(self) -> bool:

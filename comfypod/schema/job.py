@@ -33,6 +33,8 @@ MOST_PROBLEMS = 20
 """So many are told of what may be wrong a million times."""
 
 PLAIN_KEY = r"[A-Za-z0-9_.:-]{1,200}"
+TRACE_ID = r"[0-9a-f]{32}"
+"""As W3C's Trace Context has it (w3.org/TR/trace-context, 3.2.2.3)."""
 """Of a caller's own name for a job."""
 
 _SCHEMES = ("https://", "http://", "s3://")
@@ -128,6 +130,8 @@ class JobInput(_Document):
     allow_partial: bool = False
     describe: bool = False
     idempotency_key: str | None = Field(None, pattern=f"^{PLAIN_KEY}$")
+    once: bool = False
+    trace_id: str | None = Field(None, pattern=f"^{TRACE_ID}$")
     comfy_org_api_key: SecretStr | None = Field(
         None, validation_alias=AliasChoices("comfy_org_api_key", "api_key_comfy_org"), strict=False
     )
@@ -163,8 +167,17 @@ class JobInput(_Document):
 
 def idempotency_key_of(value: Any) -> str | None:  # noqa: ANN401 (what a caller sent)
     """The key in an input, be the rest of it valid or not: its caller looks for the job by it."""
-    key = value.get("idempotency_key") if isinstance(value, dict) else None
-    return key if isinstance(key, str) and re.fullmatch(PLAIN_KEY, key) else None
+    return _matching(value, "idempotency_key", PLAIN_KEY)
+
+
+def trace_id_of(value: Any) -> str | None:  # noqa: ANN401
+    """The trace in an input, be the rest of it valid or not: its log lines are found by it."""
+    return _matching(value, "trace_id", TRACE_ID)
+
+
+def _matching(value: Any, name: str, pattern: str) -> str | None:  # noqa: ANN401
+    text = value.get(name) if isinstance(value, dict) else None
+    return text if isinstance(text, str) and re.fullmatch(pattern, text) else None
 
 
 def _document(value: Any) -> dict[str, Any]:  # noqa: ANN401
@@ -190,6 +203,18 @@ def _conflicts(document: dict[str, Any]) -> Iterator[str]:
     for name, alias in (("files", "images"), ("comfy_org_api_key", "api_key_comfy_org")):
         if name in document and alias in document:
             yield f"{alias}: is the same as {name}; send one of them"
+    if document.get("once") is True:
+        yield from _conflicts_of_once(document)
+
+
+def _conflicts_of_once(document: dict[str, Any]) -> Iterator[str]:
+    key, delivery = document.get("idempotency_key"), document.get("delivery")
+    if key is None:
+        yield "once: needs an idempotency_key, by which a repetition of the job is known"
+    elif key in {".", ".."}:
+        yield "idempotency_key: must be a name that a folder can have, for once"
+    if delivery in {"inline", "path"}:
+        yield f"delivery: {delivery} leaves nothing for a repetition to find; with once, leave it out or send 'bucket'"
 
 
 def _collisions(files: Sequence[InputFile]) -> Iterator[str]:

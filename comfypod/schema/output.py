@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from comfypod.errors import ComfyPodError, DeadlineExceeded
@@ -105,6 +106,31 @@ class Account:
 def success_to_json(outputs: Outputs, account: Account, worker: WorkerInfo) -> dict[str, Any]:
     """The answer of a job that succeeded."""
     return {"status": "success", **outputs.to_json(), **account.to_json(), "worker": worker.to_json()}
+
+
+@dataclass(frozen=True, slots=True)
+class OnceInfo:
+    """What became of a job that is run once: whose result this is, or who is at it (``leased``).
+
+    ``committed``: its own; ``existing``: there was one already; ``lost``: another's came first. ``job_id`` is of who
+    made it or is making it; ``expires_at`` (UTC) is until when that one's lease is good, if it is not renewed.
+    """
+
+    state: Literal["committed", "existing", "lost", "leased"]
+    job_id: str
+    expires_at: datetime | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The value of ``once`` in an answer."""
+        told = {"state": self.state, "job_id": self.job_id}
+        if self.expires_at is None:
+            return told
+        return {**told, "expires_at": self.expires_at.isoformat(timespec="seconds").replace("+00:00", "Z")}
+
+
+def duplicate_to_json(account: Account, once: OnceInfo) -> dict[str, Any]:
+    """The answer of a job that another run of the same request is at: no result, and no failure."""
+    return {"status": "duplicate", **Outputs().to_json(), **account.to_json(), "once": once.to_json()}
 
 
 def failure_to_json(error: ComfyPodError, account: Account, kept: Outputs | None = None) -> dict[str, Any]:

@@ -17,6 +17,11 @@ from comfypod.schema.workflow import RANDOM, DrawSeed, Workflow
 DEFAULT_TEMPLATE = "text_to_image"
 LARGEST_SEED = 2**64 - 1
 
+_FOLDERS = (
+    Path("workflows"),
+    Path(__file__).parents[1] / "workflows",  # in the wheel
+    Path(__file__).parents[2] / "workflows",  # in a checkout
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _NODE_INPUT = re.compile(r"[^.]+\..+")
 
@@ -118,6 +123,11 @@ class Template(BaseModel):
         near = difflib.get_close_matches(name, self.parameters, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"it has: {', '.join(self.parameters)}"
         return f"parameters.{name}: the template {self.name!r} has no such parameter; {hint}"
+
+
+def templates_folder() -> Path:
+    """Where a front end's templates are: ``workflows/`` where it was started, else those that came along."""
+    return next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0])
 
 
 def load_template(folder: Path, name: str) -> Template:

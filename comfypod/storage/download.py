@@ -16,7 +16,8 @@ from threading import Lock
 from comfypod.deadline import Deadline
 from comfypod.errors import DownloadFailed, DownloadInterrupted
 from comfypod.storage.partial_file import BLOCK_BYTES, Part, PartialFile
-from comfypod.storage.safe_http import ATTEMPTS, ContentChanged, RemoteFile, SafeHTTP, Tries, blocks, insist
+from comfypod.storage.safe_http import ContentChanged, RemoteFile, SafeHTTP, blocks
+from comfypod.storage.tries import ATTEMPTS, Tries, insist
 
 SMALLEST_PART_BYTES = 16 * 1024 * 1024  # below it, another connection gains nothing
 JOURNAL_INTERVAL_SECONDS = 1.0

@@ -10,12 +10,11 @@ import asyncio
 import hashlib
 import re
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import urljoin
 
 import aiohttp
@@ -25,17 +24,13 @@ from yarl import URL
 from comfypod.deadline import Deadline
 from comfypod.errors import DownloadFailed, DownloadInterrupted
 from comfypod.files.content import FileContent
-from comfypod.retry import backoff_seconds
 from comfypod.storage.addresses import AddressPolicy, show_address
+from comfypod.storage.tries import SourceBusy, Tries, insist
 
 MOST_REDIRECTS = 5
-ATTEMPTS = 5
-LONGEST_RETRY_AFTER_SECONDS = 120.0
 UPLOAD_BLOCK_BYTES = 256 * 1024
 KEPT_SECONDS = 60.0
 """So long a connection stays open without a request: the next job may want it."""
-
-T = TypeVar("T")
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
@@ -43,56 +38,6 @@ _BUSY = frozenset({408, 425, 429})  # and all from 500
 _NO_SUCH_HOST = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 # Of a caller's headers only these go to another origin: any other may be a credential, whatever its name.
 _HARMLESS_HEADERS = frozenset({"accept", "if-range", "range", "user-agent"})
-
-
-@dataclass(eq=False)
-class SourceBusy(DownloadInterrupted):
-    """The source answered, and asks to come back later; after so many seconds, if it said so (else 0)."""
-
-    retry_after_seconds: float = 0.0
-
-
-class Tries:
-    """Counts tries in a row that led nowhere, and waits between them."""
-
-    def __init__(self, deadline: Deadline, attempts: int = ATTEMPTS) -> None:
-        self._deadline = deadline
-        self._attempts = attempts
-        self.progressed()
-
-    def progressed(self) -> None:
-        """Begin counting anew."""
-        self._failed = 0
-        self._pauses = backoff_seconds()
-
-    async def pause(self, error: DownloadInterrupted) -> None:
-        """Wait before the next try.
-
-        Raises:
-            DownloadInterrupted: ``error``, if there is no next try: too many were in vain, or the wait is too long.
-        """
-        self._failed += 1
-        asked_seconds = error.retry_after_seconds if isinstance(error, SourceBusy) else 0.0
-        seconds = max(asked_seconds, next(self._pauses))
-        if self._failed >= self._attempts or seconds > self._deadline.sooner(LONGEST_RETRY_AFTER_SECONDS):
-            raise error
-        await asyncio.sleep(seconds)
-
-
-async def insist(request: Callable[[], Awaitable[T]], tries: Tries, position: Callable[[], int] = lambda: 0) -> T:
-    """The outcome of ``request``, tried again after failures that may pass, as ``tries`` allows.
-
-    A try that failed, and after which ``position`` is further than ever, has led somewhere.
-    """
-    furthest = position()
-    while True:
-        try:
-            return await request()
-        except DownloadInterrupted as error:
-            if position() > furthest:
-                furthest = position()
-                tries.progressed()
-            await tries.pause(error)
 
 
 class SafeHTTP:
@@ -167,6 +112,18 @@ class SafeHTTP:
                 sent = {name: value for name, value in sent.items() if name.lower() in _HARMLESS_HEADERS}
             address = target
         raise DownloadFailed(show_address(url), f"it redirects more than {MOST_REDIRECTS} times")
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """Post ``body`` once, and return the HTTP status; the answer's own body is not read, and nothing is followed.
+
+        Nothing here ends a slow answer: call it within a timeout.
+
+        Raises:
+            DownloadFailed: the address is refused, or does not answer as HTTP asks.
+            DownloadInterrupted: it cannot be reached, or broke off.
+        """
+        async with self._request("POST", self._policy.check_url(url), data=body, headers=dict(headers)) as response:
+            return response.status
 
     async def put_file(self, url: str, content: FileContent, content_type: str, deadline: Deadline) -> str:
         """Upload the file to a presigned ``url``, from disk, again if the connection breaks or the target is busy.

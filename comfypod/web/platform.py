@@ -12,8 +12,8 @@ from typing import Any
 
 from comfypod.cloud.client import Client
 from comfypod.cloud.jobs import JobStatus
+from comfypod.threads import CallsInThreads
 from comfypod.web.saving import SavedOutput, save_output
-from comfypod.web.threads import CallsInThreads
 
 PATIENCE_SECONDS = 3.0
 """Bears a lost connection or a rate limit; longer troubles are to be told."""

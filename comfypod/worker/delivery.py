@@ -40,13 +40,15 @@ NO_SHA256 = "0" * 64
 class Ways:
     """How results may leave: inline up to a number of bytes, into a bucket, onto the volume.
 
-    ``store`` is None where there is no bucket; ``wanted`` is the job's ``delivery``.
+    ``store`` is None where there is no bucket; ``wanted`` is the job's ``delivery``. ``content_folder`` is where in the
+    bucket files go under names that their content makes, so that no other run of the job replaces them.
     """
 
     wanted: str
     inline_limit_bytes: int
     store: OutputBucket | None
     volume: Path
+    content_folder: str | None = None
 
 
 def select(result: PromptResult, selection: OutputSelection) -> tuple[list[OutputFile], list[TextOutput]]:
@@ -199,10 +201,21 @@ class Delivery:
         if self._ways.store is None:
             msg = "without a bucket nothing is uploaded"
             raise RuntimeError(msg)
+        if self._ways.content_folder is not None:
+            key = await self._content_key(self._ways.content_folder, item)
         sha256 = await self._ways.store.upload(item.content, key, item.content_type, self._deadline)
         url, expires_at = self._ways.store.url(key)
         moment = expires_at.isoformat(timespec="seconds").replace("+00:00", "Z") if expires_at else None
-        return replace(artifact, type="s3_url", data=url, sha256=sha256, url_expires_at=moment)
+        uploaded = replace(artifact, type="s3_url", data=url, sha256=sha256, url_expires_at=moment)
+        return uploaded if self._ways.content_folder is None else replace(uploaded, bucket_key=key)
+
+    async def _content_key(self, folder: str, item: _Described) -> str:
+        """``FOLDER/SHA256-FILENAME``: the name of the same bytes, whoever made them, and of no others."""
+        try:
+            sha256 = await self._workspace.in_thread(_sha256, item.content)
+        except OSError as error:
+            raise _unreadable(item.filename, error) from error
+        return f"{folder}/{sha256[:16]}-{item.filename}"
 
     async def _keep(self, artifact: Artifact, item: _Described, key: str) -> Artifact:
         target = self._ways.volume / key
@@ -230,11 +243,17 @@ def _described(source: OutputFile, finished: Finished) -> _Described:
 
 def _encoded(content: FileContent) -> tuple[str, str]:
     """The content as base64, and its SHA-256; read once."""
-    data = content.read()
-    sha256 = hashlib.sha256(data).hexdigest()
+    digest = hashlib.sha256()
+    data = content.read(digest)
     encoded = binascii.b2a_base64(data, newline=False)
     del data  # before the next copy is made
-    return encoded.decode("ascii"), sha256
+    return encoded.decode("ascii"), digest.hexdigest()
+
+
+def _sha256(content: FileContent) -> str:
+    """Of a file that was just written, so that it is read from memory: 1 ms for a picture of 1 MB."""
+    with content.open() as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _unreadable(filename: str, error: OSError) -> DiskFailed:

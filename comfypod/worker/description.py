@@ -28,7 +28,7 @@ from comfypod.worker.workspace import is_of_a_job
 FRESH_SECONDS = 5.0
 LOOK_SECONDS = 10.0
 """ComfyUI may be too busy with another job to answer; then what is known already will do."""
-WITHOUT_EFFECT = ("prompt", "parameters", "files")
+WITHOUT_EFFECT = ("prompt", "parameters", "files", "once")
 """What callers may believe to matter here."""
 
 

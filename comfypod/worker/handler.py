@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from comfypod.comfyui.clients import ComfyUIClients
 from comfypod.comfyui.server import ServerSource
 from comfypod.errors import ComfyPodError, InvalidJobInput, OutputTooLarge
 from comfypod.logs import event, job_context
-from comfypod.schema.job import JobInput
+from comfypod.schema.job import JobInput, trace_id_of
 from comfypod.schema.output import Outputs, failure_to_json, size_of, success_to_json
 from comfypod.schema.workflow import Workflow
 from comfypod.settings import Settings
 from comfypod.storage.buckets.bucket import OutputBucket
+from comfypod.storage.commits import files_folder
 from comfypod.worker.costs import LearnedCosts
 from comfypod.worker.delivery import Ways
 from comfypod.worker.description import JobDescription
@@ -62,7 +64,7 @@ class Handler:
     async def __call__(self, job: Mapping[str, Any]) -> dict[str, Any]:
         """Run ``job``: ``{"id": str, "input": …}``."""
         state = JobState(job, self._settings)
-        with job_context(state.job_id), self._cancellable():
+        with job_context(state.job_id, trace_id_of(job.get("input"))), self._cancellable():
             try:
                 answer = await self._run(state)
                 event("job_succeeded", total_ms=answer["timings"]["total_ms"])
@@ -112,7 +114,12 @@ class Handler:
     async def _run(self, state: JobState) -> dict[str, Any]:
         request = state.accept()
         async with self._facilities.outside.open() as network:
-            return await (self._describe if request.describe else self._execute)(state, request, network)
+            if request.describe:
+                return await self._describe(state, request, network)
+            work = partial(self._execute, state, request, network)
+            if request.once and request.idempotency_key:
+                return await self._facilities.once.run(state, request.idempotency_key, work)
+            return await work()
 
     async def _execute(self, state: JobState, request: JobInput, network: Network) -> dict[str, Any]:
         job = self._accept(state, request, network)
@@ -144,6 +151,8 @@ class Handler:
     def _accept(self, state: JobState, request: JobInput, network: Network) -> AcceptedJob:
         """What is wrong with the job itself is told at once, and not when a ComfyUI is there."""
         given = state.job.get("s3Config")  # RunPod hands it over beside the input
+        if given and request.once:
+            raise InvalidJobInput(["s3Config: with once, results go to the worker's own bucket; leave it out"])
         bucket = self._facilities.outside.bucket_of(given, network) if given else None
         ways = self._ways(request, bucket)
         templates = self._facilities.templates_folder
@@ -158,6 +167,9 @@ class Handler:
             InvalidJobInput: the job wants them where this worker cannot put them.
         """
         volume = Path(self._settings.volume_output_directory)
+        if request.once and request.idempotency_key:
+            folder = files_folder(request.idempotency_key)
+            return Ways("bucket", self._settings.inline_limit_bytes, self._facilities.outside.bucket, volume, folder)
         if request.delivery == "path" and not volume.parent.is_dir():
             problem = f"there is no volume for {volume} (VOLUME_OUTPUT_DIRECTORY)"
             raise InvalidJobInput([f"delivery: {problem}; attach one, or use another delivery"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,17 @@ def path(tmp_path: Path) -> Path:
 def test_a_file_without_patches_is_read_as_it_is(path: Path) -> None:
     content = FileContent(path)
     assert content.size_bytes() == len(BYTES)
-    assert bytes(content.read()) == BYTES
+    assert bytes(content.read(sha256())) == BYTES
+
+
+def test_what_is_read_is_hashed(path: Path) -> None:
+    large = random.Random(1).randbytes(1_000_000)  # noqa: S311
+    path.write_bytes(large)
+    expected = large[:300_000] + b"other" + large[300_005:900_000]
+    digest = sha256()
+    content = FileContent(path, [Patch(300_000, 300_005, b"other")])
+    assert bytes(content.read(digest, 900_000)) == expected
+    assert digest.digest() == sha256(expected).digest()
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -36,7 +47,7 @@ def test_patches_are_read_in_place_of_what_they_replace(path: Path, tmp_path: Pa
     content = FileContent(path, patches)
 
     assert content.size_bytes() == len(expected)
-    assert bytes(content.read()) == expected
+    assert bytes(content.read(sha256())) == expected
     with content.open() as file:
         assert b"".join(iter(lambda: file.read(rng.choice([1, 7, 1000])), b"")) == expected
     content.copy_to(tmp_path / "copy")
@@ -45,11 +56,11 @@ def test_patches_are_read_in_place_of_what_they_replace(path: Path, tmp_path: Pa
 
 def test_an_empty_file_has_no_bytes(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
-    assert FileContent(tmp_path / "empty").read() == b""
+    assert FileContent(tmp_path / "empty").read(sha256()) == b""
 
 
 def test_a_file_that_became_shorter_is_no_content(path: Path) -> None:
     with FileContent(path).open() as file:
         path.write_bytes(b"short")
         with pytest.raises(OSError, match="shorter"):
-            read_block(file, len(BYTES))
+            read_block(file, len(BYTES), sha256())

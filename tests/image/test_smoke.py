@@ -45,7 +45,7 @@ def test_what_works_is_told_in_one_line(repository: Path) -> None:
     done = smoke(repository)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("ComfyUI ")
-    assert "0 node packs, 1 workflows, one job" in done.stdout
+    assert "0 node packs, 2 workflows, one job" in done.stdout
     assert done.stdout.count("\n") == 1
 
 

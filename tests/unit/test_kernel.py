@@ -22,6 +22,8 @@ from comfypod.errors import ComfyPodError, ConfigurationError, DeadlineExceeded,
 from comfypod.retry import backoff_seconds
 from comfypod.settings import Settings
 
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+
 
 def test_settings_have_defaults_and_read_the_environment() -> None:
     settings = Settings.from_environment({"JOB_TIMEOUT_SECONDS": "90", "COMFYUI_URL": " ", "PATH": "/bin"})
@@ -114,15 +116,16 @@ def test_delays_grow_to_a_limit_and_are_spread() -> None:
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_a_log_line_has_the_event_its_fields_and_the_job(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(Settings.from_environment({"LOG_FORMAT": log_format}))
-    with logs.job_context("job-1"):
+    with logs.job_context("job-1", TRACE_ID):
         logs.event("something_happened", seconds=3, text="two words")
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     if log_format == "json":
         record = json.loads(line)
         assert (record["event"], record["job_id"], record["seconds"]) == ("something_happened", "job-1", 3)
+        assert record["trace_id"] == TRACE_ID
     else:
-        assert 'something_happened job_id=job-1 seconds=3 text="two words"' in line
+        assert f'something_happened job_id=job-1 trace_id={TRACE_ID} seconds=3 text="two words"' in line
 
 
 @pytest.fixture(autouse=True)

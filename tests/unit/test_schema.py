@@ -186,6 +186,7 @@ def test_a_random_seed_is_drawn_once_for_all_that_it_goes_to() -> None:
         ({"prompt": "x", "idempotency_key": "two words"}, "idempotency_key: string should match pattern"),
         ({"prompt": "x", "idempotency_key": "a\n"}, "idempotency_key: string should match pattern"),
         ({"prompt": "x", "idempotency_key": "a" * 201}, "idempotency_key: string should match pattern"),
+        ({"prompt": "x", "trace_id": "0AF7"}, "trace_id: string should match pattern"),
         ({"prompt": "x", "delivery": "pigeon"}, "delivery: input should be 'auto', 'inline'"),
         ({"prompt": "x", "outputs": {"quality": 0}}, "outputs.quality: input should be greater than or equal to 1"),
         ({"prompt": {"1": NODE}, "workflow": "text_to_image"}, "prompt: is a workflow, and there is one in workflow"),

@@ -13,11 +13,11 @@ import pytest
 
 from comfypod import Client
 from comfypod.errors import InvalidJobInput, InvalidWorkflow
-from comfypod.schema.template import load_template
+from comfypod.schema.template import load_template, templates_folder
 from comfypod.schema.workflow import Workflow
 from comfypod.web.forms.fields import Described, Field
 from comfypod.web.forms.forms import Descriptions, Form, template_fields, workflow_fields
-from comfypod.web.forms.templates import Templates, templates_folder
+from comfypod.web.forms.templates import Templates
 from comfypod.web.runs.service import Runs, RunsOptions
 from tests.cloud.scripted_runpod import ScriptedRunPod
 from tests.web.run_site import ROOT, SECONDS, runs_at
@@ -181,7 +181,7 @@ def test_templates_of_the_place_come_before_those_that_came_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert [template.name for template in Templates(templates_folder()).all()] == ["text_to_image"]
+    assert [template.name for template in Templates(templates_folder()).all()] == ["text_to_image", "upscale"]
     (tmp_path / "workflows").mkdir()
     assert Templates(templates_folder()).all() == []
 

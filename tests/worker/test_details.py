@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ async def test_a_broken_output_is_delivered_as_its_node_left_it(tmp_path: Path, 
     async with Workspace("1", None) as workspace:
         workspace.folder = "job-1"
         for selection in (OutputSelection(), OutputSelection(format="webp"), OutputSelection(metadata=False)):
-            assert bytes(finish(path, "a.png", selection, workspace).content.read()) == content
+            assert bytes(finish(path, "a.png", selection, workspace).content.read(sha256())) == content
 
 
 def test_the_hint_of_a_value_stands_in_place_of_comfyuis_own_words() -> None:

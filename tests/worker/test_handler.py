@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import json
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 from PIL import Image
 from worker_jobs import decoded, job, make_handler, queue_of, sampling, save_color, wait_until_idle, wait_until_sampling
 
+from comfypod import logs
+from comfypod.settings import Settings
 from comfypod.worker.handler import Handler
 
 
@@ -36,6 +39,18 @@ async def test_a_job_returns_every_field_of_the_contract(handler: Handler, given
     assert answer["worker"]["engine"] == ("emulator" if given_comfyui is None else "comfyui")
     assert "error" not in answer
     json.dumps(answer, allow_nan=False)
+
+
+async def test_every_line_of_a_job_names_its_trace(handler: Handler, capsys: pytest.CaptureFixture[str]) -> None:
+    trace_id, before = uuid.uuid4().hex, (logs.log.handlers[:], logs.log.level, logs.log.propagate)
+    logs.configure(Settings(log_format="json"))
+    try:
+        await handler(job(workflow=save_color(0xFFFFFF), trace_id=trace_id))
+    finally:
+        logs.log.handlers[:], logs.log.level, logs.log.propagate = before
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert {"prompt_submitted", "job_succeeded"} <= {line["event"] for line in lines}
+    assert {line["trace_id"] for line in lines if "job_id" in line} == {trace_id}
 
 
 async def test_the_same_job_twice_returns_the_same_picture(handler: Handler) -> None:

@@ -29,12 +29,12 @@ from comfypod.settings import Settings
 from comfypod.storage.buckets.address import BucketAddress
 from comfypod.storage.buckets.faults import Fault, StoreFailure
 from comfypod.storage.buckets.parts import FileParts, UploadMemory
+from comfypod.storage.buckets.records import Records
 from comfypod.storage.buckets.store import (
     PART_BYTES,
     PARTS_IN_MEMORY,
     PATIENCE,
     WHOLE_BYTES,
-    Block,
     BucketKeys,
     Patience,
     Store,
@@ -189,11 +189,10 @@ class Bucket:
         size_bytes = await asyncio.to_thread(content.size_bytes)
         if size_bytes <= WHOLE_BYTES:
             async with self._memory.hold(max(size_bytes, LEAST_HELD_BYTES)):
-                whole = await asyncio.to_thread(content.read, size_bytes)
-                # Side by side: a tenth less time, and a third less of the processor's, than one after the other.
-                sending = self._store.put(object_key, whole, attributes)
-                _, sha256 = await asyncio.gather(sending, asyncio.to_thread(_sha256, whole))
-                return sha256
+                digest = hashlib.sha256()
+                whole = await asyncio.to_thread(content.read, digest, size_bytes)
+                await self._store.put(object_key, whole, attributes)
+                return digest.hexdigest()
         parts = FileParts(content, size_bytes)
         async with self._memory.hold(PARTS_IN_MEMORY * PART_BYTES), aclosing(parts.read()) as blocks:
             await self._store.put_parts(object_key, blocks, attributes)
@@ -214,6 +213,30 @@ class Bucket:
             return self._store.presigned_get(object_key, self._url_lifetime_seconds)
         except StoreFailure as failure:
             raise UploadRefused(f"{self.name}/{object_key}", failure.cause) from failure
+
+    def address_of(self, key: str) -> str:
+        """The object as a job's input names it: ``s3://NAME/KEY``, with BUCKET_PREFIX."""
+        return f"s3://{self.name}/{self._address.object_key(key)}"
+
+    async def delete(self, key: str, deadline: Deadline) -> None:
+        """Delete an object, or do nothing if there is none.
+
+        Raises:
+            UploadFailed: the store could not be reached.
+            UploadRefused: the store does not allow it.
+            DeadlineExceeded: the deadline passed (phase "delete").
+        """
+        object_key = self._address.object_key(key)
+        async with deadline.enforce("delete"):
+            try:
+                await self._store.delete(object_key)
+            except StoreFailure as failure:
+                kind = UploadFailed if failure.passing else UploadRefused
+                raise kind(f"{self.name}/{object_key}", failure.cause) from failure
+
+    def records(self, patience: Patience) -> Records:
+        """Its small objects, each of them written under a condition; nothing is sent."""
+        return Records(Store(self._address, self._keys, patience), self._address)
 
     async def download(
         self, key: str, target: Path, deadline: Deadline, budget: ByteBudget | None = None
@@ -279,10 +302,6 @@ async def _probe(store: Store, key: str) -> None:
         if failure.fault is not Fault.PERMISSION:
             raise
         event("bucket_probe_stays", WARNING, key=key, cause=failure.cause)
-
-
-def _sha256(block: Block) -> str:
-    return hashlib.sha256(block).hexdigest()
 
 
 def _write(file: BinaryIO, digest: hashlib._Hash, block: bytes) -> None:

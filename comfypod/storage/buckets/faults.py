@@ -20,6 +20,7 @@ class Fault(Enum):
     SECRET = auto()
     PERMISSION = auto()
     REGION = auto()
+    CONDITION = auto()
     CLOCK = auto()
     NAME = auto()
     HOST = auto()
@@ -70,6 +71,13 @@ _FAULTS_BY_CODE = {
     "IllegalLocationConstraintException": (Fault.REGION, "the bucket is in another region"),
     "RequestTimeTooSkewed": (Fault.CLOCK, "the clocks differ too much"),
 }
+_FAULTS_BY_STATUS = {
+    401: Fault.PERMISSION,
+    403: Fault.PERMISSION,
+    # S3 says 409, ConditionalRequestConflict, where another writes at the same moment (docs.aws.amazon.com, PutObject).
+    409: Fault.CONDITION,
+    412: Fault.CONDITION,
+}
 # Words of reqwest, hyper and rustls, in the order in which they tell most; none that a key may well hold.
 _FAULTS_OF_CONNECTION = (
     ('"dns error"', Fault.HOST, "the host cannot be found"),
@@ -92,8 +100,9 @@ def _failure(error: Exception) -> StoreFailure:
 
 def _answer_failure(status: int, text: str) -> StoreFailure:
     code = _CODE.search(text)
-    passing = status in {408, 429} or status >= 500
-    fault = Fault.PERMISSION if status in {401, 403} else Fault.OTHER
+    # 501: "A header that you provided implies functionality that is not implemented", as of conditional writes.
+    passing = status in {408, 429} or (status >= 500 and status != 501)
+    fault = _FAULTS_BY_STATUS.get(status, Fault.OTHER)
     if code is None:
         return StoreFailure(fault, f"the store answered HTTP {status}", passing)
     fault, cause = _FAULTS_BY_CODE.get(code[1], (fault, ""))

@@ -58,7 +58,6 @@ class FileParts:
                     return
 
     def _next(self, file: RawIOBase) -> Block:
-        part = read_block(file, min(PART_BYTES, self._left_bytes))
+        part = read_block(file, min(PART_BYTES, self._left_bytes), self._digest)
         self._left_bytes -= len(part)
-        self._digest.update(part)
         return part

@@ -11,6 +11,10 @@ Facts about obstore 0.12 (object_store 0.14 beneath), from its source and tried 
   "MD5 Checksum Fallback"). Where nothing else protects the body, the signature covers its SHA-256 (`_is_protected`).
 - ``delete`` uses DeleteObjects, which Google and RunPod do not have, unless ``disable_bulk_delete`` is set.
 - A read timeout runs from the request's start to the answer's first byte, and from there between two bytes.
+- A conditional PUT is one request with If-None-Match or If-Match. After a broken connection it is not sent again, since
+  it is not idempotent; after a 5xx it is, and may then be refused because of itself (``client/retry.rs``). So what a
+  refusal means only the object tells that is there.
+- A 412, and a 409 of two writers at the same moment, are told alike (``aws/mod.rs``, ``put_opts``).
 - A writer that is dropped forgets its multipart upload and leaves its parts in the bucket: `Store.put_parts` ends it.
   What a killed process leaves behind only a lifecycle rule of the bucket (AbortIncompleteMultipartUpload) removes.
 """
@@ -35,7 +39,7 @@ from comfypod.storage.buckets.address import BucketAddress, is_key
 from comfypod.storage.buckets.faults import Fault, StoreFailure, explained
 
 if TYPE_CHECKING:
-    from obstore import AsyncWritableFile, BytesStream
+    from obstore import AsyncWritableFile, Attributes, BytesStream, PutMode
     from obstore.store import S3Credential
 
 Block = bytes | mmap
@@ -82,6 +86,18 @@ class StoredObject:
     size_bytes: int
     content_type: str | None
     blocks: AsyncIterator[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A small object as it was read; ``etag`` names this version of it, ``stored_at`` is by the store's clock (UTC).
+
+    The moment has whole seconds only: it comes as an HTTP date.
+    """
+
+    content: bytes
+    etag: str
+    stored_at: datetime
 
 
 class Store:
@@ -134,6 +150,44 @@ class Store:
             stream = result.stream(min_chunk_size=block_bytes)
         return StoredObject(result.meta["size"], result.attributes.get("Content-Type"), _blocks(stream))
 
+    async def put_if(self, key: str, content: bytes, etag: str | None) -> str | None:
+        """Store an object if it still has this ``etag``, or with None if there is none yet; return its new one.
+
+        Returns:
+            None where the condition does not hold, or two wrote at the same moment: look at what is there. It may even
+            be what this call has written.
+
+        Raises:
+            StoreFailure: the store refused, or did not answer; in the latter case it may have been written.
+        """
+        mode: PutMode = "create" if etag is None else {"e_tag": etag}
+        attributes: Attributes = {"Content-Type": "application/json"}
+        try:
+            with explained():
+                result = await obstore.put_async(
+                    self._store, _checked(key), content, attributes=attributes, mode=mode, use_multipart=False
+                )
+        except StoreFailure as failure:
+            if failure.fault is Fault.CONDITION:
+                return None
+            raise
+        return _named(result["e_tag"])
+
+    async def read(self, key: str, limit_bytes: int) -> Record | None:
+        """A small object as a whole, or None if there is none. Raises `StoreFailure`."""
+        try:
+            with explained():
+                result = await obstore.get_async(self._store, _checked(key))
+                is_small = result.meta["size"] <= limit_bytes
+                content = bytes(await result.bytes_async()) if is_small else b""
+        except StoreFailure as failure:
+            if failure.fault is Fault.NO_OBJECT:
+                return None
+            raise
+        if not is_small:
+            raise StoreFailure(Fault.OTHER, f"the object has {result.meta['size']:,} bytes, far too many")
+        return Record(content, _named(result.meta["e_tag"]), result.meta["last_modified"])
+
     async def delete(self, key: str) -> None:
         """Delete an object, or do nothing if there is none. Raises `StoreFailure`."""
         with explained():
@@ -179,6 +233,7 @@ def _open(address: BucketAddress, keys: BucketKeys, patience: Patience) -> S3Sto
         skip_signature=False,
         unsigned_payload=_is_protected(address.endpoint_url),
         request_payer=False,
+        conditional_put="etag",
         disable_bulk_delete=True,
         credential_provider=credential,
         client_options={
@@ -207,6 +262,12 @@ def _is_protected(endpoint_url: str) -> bool:
     except ValueError:
         is_here = parts.hostname == "localhost"
     return parts.scheme == "https" or is_here
+
+
+def _named(etag: str | None) -> str:
+    if etag is None:
+        raise StoreFailure(Fault.OTHER, "it gives its objects no ETag")
+    return etag
 
 
 def _checked(key: str) -> str:

@@ -21,7 +21,8 @@ from comfypod.errors import (
 from comfypod.storage.addresses import show_address
 from comfypod.storage.models.hub import Hub, HubFile
 from comfypod.storage.models.manifest import ModelEntry
-from comfypod.storage.safe_http import SafeHTTP, Tries, check_status
+from comfypod.storage.safe_http import SafeHTTP, check_status
+from comfypod.storage.tries import Tries
 
 CIVITAI_URL = "https://civitai.com"
 ANSWER_LIMIT_BYTES = 4_000_000

@@ -16,17 +16,6 @@ from comfypod.logs import event
 from comfypod.schema.template import DEFAULT_TEMPLATE, Template, load_template
 from comfypod.schema.workflow import Workflow
 
-_FOLDERS = (
-    Path("workflows"),
-    Path(__file__).parents[2] / "workflows",  # in the wheel
-    Path(__file__).parents[3] / "workflows",  # in a checkout
-)
-
-
-def templates_folder() -> Path:
-    """Where the templates are."""
-    return next((folder for folder in _FOLDERS if folder.is_dir()), _FOLDERS[0])
-
 
 @dataclass(frozen=True, slots=True)
 class Templates:

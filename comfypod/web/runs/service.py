@@ -19,12 +19,13 @@ from comfypod.cloud.client import Client
 from comfypod.cloud.jobs import PreviewImage
 from comfypod.errors import FileNotFound, RunNotEnded, RunNotFound, TooManyRuns
 from comfypod.logs import event
+from comfypod.schema.template import templates_folder
 from comfypod.web.disk import data_folder
 from comfypod.web.documents import EndpointState, Run, RunPage
 from comfypod.web.forms.descriptions import DescriptionStore
 from comfypod.web.forms.forms import Form, TemplateForm
 from comfypod.web.forms.maker import FormMaker
-from comfypod.web.forms.templates import Templates, templates_folder
+from comfypod.web.forms.templates import Templates
 from comfypod.web.identifiers import checked_visitor_id, is_item_id, new_id
 from comfypod.web.platform import Platform
 from comfypod.web.runs.endpoint_watch import EndpointWatch

@@ -45,5 +45,5 @@ class CallsInThreads:
                 future.set_result(result)
 
         future.add_done_callback(leave)
-        threading.Thread(target=run, name="comfypod-web", daemon=True).start()
+        threading.Thread(target=run, name="comfypod-call", daemon=True).start()
         return await asyncio.wrap_future(future)
