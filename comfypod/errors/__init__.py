@@ -32,6 +32,8 @@ the facts; the sentence a person reads is made from them in ``__str__`` and nowh
     │  ├─ OutputVanished       output_vanished       retryable
     │  ├─ UploadFailed         upload_failed         retryable
     │  │  └─ UploadRefused                           not retryable
+    │  ├─ CommitsUnavailable   commits_unavailable   retryable: what is done once cannot be told
+    │  │  └─ CommitsRefused                          the operator acts
     │  └─ SavingFailed         saving_failed         the client's disk
     ├─ CloudError
     │  ├─ AuthenticationFailed, EndpointNotFound, RequestRefused, JobNotFound
@@ -54,6 +56,35 @@ the facts; the sentence a person reads is made from them in ``__str__`` and nowh
     │  ├─ RunNotEnded          run_not_ended
     │  ├─ TooManyRuns          too_many_runs         retryable
     │  └─ EndpointChanged      endpoint_changed
+    ├─ MasterError                                   the store of requests, and the master that works on it
+    │  ├─ InvalidRequest       invalid_request
+    │  ├─ RequestNotFound      request_not_found
+    │  ├─ IdempotencyKeyReused idempotency_key_reused
+    │  ├─ QuotaExceeded        quota_exceeded        retryable
+    │  ├─ QueueFull            queue_full            retryable
+    │  ├─ RequestQuarantined   request_quarantined   the operator acts
+    │  ├─ NotReplayable        not_replayable
+    │  ├─ AccessKeyNotFound, DeadLetterNotFound
+    │  ├─ StoreUnavailable     store_unavailable     retryable
+    │  └─ StoreOutdated        store_outdated        the operator acts
+    ├─ GatewayError                                  the Comfy API v2, to programs; its codes are that interface's
+    │  ├─ Unauthorized         unauthorized
+    │  ├─ MalformedCall        invalid_request
+    │  │  ├─ InvalidMetadata, InvalidMetadataFilter, InvalidCursor
+    │  │  └─ NothingFound      not_found
+    │  ├─ WorkflowFormatUI     workflow_format_ui
+    │  ├─ MissingAsset, KeyUsed                      missing_asset, idempotency_key_reuse
+    │  ├─ DeploymentNotReady   deployment_not_ready  retryable
+    │  ├─ TooManyStreams       too_many_streams      retryable
+    │  ├─ PayloadTooLarge, HashMismatch, RangeNotSatisfiable
+    │  ├─ BlobNotFound, AssetInUse, OutputUnavailable
+    │  └─ WebhookRefused       webhook_refused
+    ├─ DiscordError                                  the Discord bot
+    │  ├─ DiscordTokenRefused  discord_token_refused the operator acts
+    │  ├─ DiscordUnavailable   discord_unavailable   retryable
+    │  ├─ DiscordRefused       discord_refused       a permission is missing, or a message is not taken
+    │  ├─ TextRefused          text_refused          by the content rules
+    │  └─ ButtonRefused        button_refused
     └─ ProtocolViolation       protocol_violation    a server said what its protocol does not allow
 
 A class exists only if somebody catches it, or if its code or ``retryable`` differs from its parent's.
@@ -90,6 +121,35 @@ from comfypod.errors.comfyui import (
     PromptRejected,
     PromptStalled,
 )
+from comfypod.errors.discord import (
+    ButtonRefused,
+    DiscordError,
+    DiscordRefused,
+    DiscordTokenRefused,
+    DiscordUnavailable,
+    TextRefused,
+)
+from comfypod.errors.gateway import (
+    AssetInUse,
+    BlobNotFound,
+    DeploymentNotReady,
+    GatewayError,
+    HashMismatch,
+    InvalidCursor,
+    InvalidMetadata,
+    InvalidMetadataFilter,
+    KeyUsed,
+    MalformedCall,
+    MissingAsset,
+    NothingFound,
+    OutputUnavailable,
+    PayloadTooLarge,
+    RangeNotSatisfiable,
+    TooManyStreams,
+    Unauthorized,
+    WebhookRefused,
+    WorkflowFormatUI,
+)
 from comfypod.errors.image import RequirementsConflict, SmokeTestFailed, SourceFetchFailed
 from comfypod.errors.inputs import (
     InputError,
@@ -98,8 +158,24 @@ from comfypod.errors.inputs import (
     InvalidJobInput,
     InvalidWorkflow,
 )
+from comfypod.errors.master import (
+    AccessKeyNotFound,
+    DeadLetterNotFound,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    MasterError,
+    NotReplayable,
+    QueueFull,
+    QuotaExceeded,
+    RequestNotFound,
+    RequestQuarantined,
+    StoreOutdated,
+    StoreUnavailable,
+)
 from comfypod.errors.runs import EndpointChanged, FileNotFound, RunNotEnded, RunNotFound, TooManyRuns
 from comfypod.errors.transfers import (
+    CommitsRefused,
+    CommitsUnavailable,
     DeliveryError,
     DiskFailed,
     DownloadFailed,
@@ -127,17 +203,29 @@ from comfypod.errors.web import (
 )
 
 __all__ = [
+    "AccessKeyNotFound",
+    "AssetInUse",
     "AuthenticationFailed",
     "BadRequest",
+    "BlobNotFound",
+    "ButtonRefused",
     "CloudError",
     "CloudUnavailable",
     "ComfyPodError",
     "ComfyUIError",
     "ComfyUIUnavailable",
     "ComfyUIUnresponsive",
+    "CommitsRefused",
+    "CommitsUnavailable",
     "ConfigurationError",
+    "DeadLetterNotFound",
     "DeadlineExceeded",
     "DeliveryError",
+    "DeploymentNotReady",
+    "DiscordError",
+    "DiscordRefused",
+    "DiscordTokenRefused",
+    "DiscordUnavailable",
     "DiskFailed",
     "DownloadFailed",
     "DownloadInterrupted",
@@ -146,28 +234,48 @@ __all__ = [
     "FileNotFound",
     "ForeignRequest",
     "GPUUnavailable",
+    "GatewayError",
+    "HashMismatch",
+    "IdempotencyKeyReused",
     "InputError",
     "InputFetchFailed",
     "InputSourceUnavailable",
+    "InvalidCursor",
     "InvalidJobInput",
+    "InvalidMetadata",
+    "InvalidMetadataFilter",
+    "InvalidRequest",
     "InvalidWorkflow",
     "JobCancelled",
     "JobFailed",
     "JobNotFound",
     "JobTimedOut",
+    "KeyUsed",
+    "MalformedCall",
+    "MasterError",
+    "MissingAsset",
     "ModelFetchFailed",
     "ModelSourceUnavailable",
     "NoOutput",
+    "NotReplayable",
+    "NothingFound",
     "NothingThere",
     "OutOfMemory",
     "OutputTooLarge",
+    "OutputUnavailable",
     "OutputVanished",
+    "PayloadTooLarge",
     "PromptFailed",
     "PromptInterrupted",
     "PromptLost",
     "PromptRejected",
     "PromptStalled",
     "ProtocolViolation",
+    "QueueFull",
+    "QuotaExceeded",
+    "RangeNotSatisfiable",
+    "RequestNotFound",
+    "RequestQuarantined",
     "RequestRefused",
     "RequirementsConflict",
     "ResultOnVolume",
@@ -177,14 +285,21 @@ __all__ = [
     "SignInRequired",
     "SmokeTestFailed",
     "SourceFetchFailed",
+    "StoreOutdated",
+    "StoreUnavailable",
     "SubmissionUncertain",
+    "TextRefused",
     "TooLarge",
     "TooMany",
     "TooManyRuns",
+    "TooManyStreams",
+    "Unauthorized",
     "UnknownHost",
     "UnsupportedContent",
     "UploadFailed",
     "UploadRefused",
     "WebError",
+    "WebhookRefused",
+    "WorkflowFormatUI",
     "WrongToken",
 ]

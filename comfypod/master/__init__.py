@@ -1,0 +1,1 @@
+"""The master: takes every request once, gets it done, and has it told once."""
