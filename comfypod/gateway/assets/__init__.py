@@ -1,0 +1,1 @@
+"""Files that programs upload for their jobs, and those that jobs made."""

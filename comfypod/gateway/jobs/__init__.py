@@ -1,0 +1,1 @@
+"""A job as programs see it: submitted, asked for, listed, followed, cancelled."""

@@ -1,0 +1,1 @@
+"""For those who run it: health, metrics, and the interface described."""
