@@ -1,0 +1,1 @@
+"""The Discord bot: a front end that submits requests, and shows each in one message until it is the result."""
