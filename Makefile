@@ -1,11 +1,12 @@
 # The commands:  make run  does all set-up and runs the main job;  make web  does all set-up and serves the page;
+# make up  serves it with the master, the gateway and a bucket, and the Discord bot if DISCORD_TOKEN is set;
 # make test  does all set-up and passes the tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run web test benchmark check lint types imports format lock lock-image clean
+.PHONY: run web up test benchmark check lint types imports format lock lock-image clean
 
 run: $(READY)
 	@$(BIN)/python -m comfypod run --local --input test_input.json --output outputs
@@ -14,8 +15,11 @@ run: $(READY)
 web: $(READY)
 	@$(BIN)/python -m comfypod web --local $(OPTIONS)
 
+up: $(READY)
+	@$(BIN)/python -m comfypod up --local $(OPTIONS)
+
 test: $(READY) lint types imports
-	@$(BIN)/python -m pytest -n 3 --dist loadfile -rs --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 4 --dist loadfile -rs --no-loadscope-reorder
 
 # On the built-in engine, or on a real ComfyUI: make benchmark COMFYUI_COMMAND="..." OPTIONS="--only idle --rounds 1"
 benchmark: $(READY)
@@ -50,7 +54,7 @@ COMPILE := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-ver
 lock: $(READY)
 	@mkdir -p build
 	@$(COMPILE) --extra worker --output-file build/worker.txt
-	@$(COMPILE) --extra worker --extra emulator --extra previews --extra dev --constraint build/worker.txt --output-file build/all.txt
+	@$(COMPILE) --extra worker --extra emulator --extra web --extra master --extra discord --extra previews --extra dev --constraint build/worker.txt --output-file build/all.txt
 	@{ grep '^#' requirements.txt; cat build/worker.txt; } > build/requirements.txt
 	@{ grep -E '^(#|-r )' requirements-dev.txt; grep -vxFf build/worker.txt build/all.txt; } > build/requirements-dev.txt
 	@mv build/requirements.txt build/requirements-dev.txt .

@@ -33,9 +33,14 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_STUBS, os.environ.get(
 LONGEST_FIRST = (
     "tests/worker/test_recovery.py",
     "tests/system/test_chaos.py",
+    "tests/chaos/",
     "tests/system/",
     "tests/browser/",
     "tests/worker/",
+    "tests/master/",
+    "tests/discord/",
+    "tests/cli/",
+    "tests/storage/",
     "tests/web/",
 )
 """Where the tests of a file stay together (``--dist loadfile``), a long file that comes last is waited for alone."""

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import sys
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +12,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from comfypod.child import Child
+from comfypod.cli.local_bucket import PORTS, free_ports, remove_sockets, weed_command, weed_environment
 
 START_SECONDS = 30
-SOCKETS = Path("/tmp")  # noqa: S108 (where SeaweedFS puts them, whatever TMPDIR says)
 ACCESS_KEY_ID = "test-key-id"
 SECRET_ACCESS_KEY = "test-secret-9f1c2e"
 BUCKET = "outputs"
@@ -29,7 +25,7 @@ class S3Server:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._ports = _free_ports(10)
+        self._ports = free_ports(PORTS)
         self._child: Child | None = None
         self.url = f"http://127.0.0.1:{self._ports[6]}"
         # Another implementation of S3 than the one under test, to see what is really there.
@@ -54,10 +50,12 @@ class S3Server:
 
     def start(self) -> None:
         """Start it, and return when it stores objects."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        environment |= {"AWS_ACCESS_KEY_ID": ACCESS_KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET_ACCESS_KEY}
         # Its guard ends it with the tests, however they end.
-        self._child = Child(self._command(), on_line=lambda line: None, environment=environment)
+        self._child = Child(
+            weed_command(self._folder, self._ports, BUCKET),
+            on_line=lambda line: None,
+            environment=weed_environment(ACCESS_KEY_ID, SECRET_ACCESS_KEY),
+        )
         deadline = time.monotonic() + START_SECONDS
         while not self._stores():
             if self._child.exit_code is not None or time.monotonic() > deadline:
@@ -69,9 +67,7 @@ class S3Server:
         """SIGKILL: it takes half a minute to end by itself."""
         if self._child is not None:
             self._child.stop(grace_seconds=0)
-        for port in self._ports:
-            for left_behind in SOCKETS.glob(f"seaweedfs-*-{port}.sock"):
-                left_behind.unlink()
+        remove_sockets(self._ports)
 
     def head(self, key: str, bucket: str = BUCKET) -> Mapping[str, Any]:
         """What is stored with an object."""
@@ -99,28 +95,3 @@ class S3Server:
         except (BotoCoreError, ClientError):
             return False
         return True
-
-    def _command(self) -> list[str]:
-        names = ("master", "volume", "filer", "s3", "admin")
-        kinds = ("", ".grpc")
-        ports = dict(zip(names, zip(self._ports[::2], self._ports[1::2], strict=True), strict=True))
-        return [
-            str(Path(sys.executable).with_name("weed")),
-            *("-logtostderr=true", "mini", f"-dir={self._folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
-            # Every port that is not named is opened at its default, on top of which gRPC adds 10,000.
-            *(
-                f"-{name}.port{kind}={port}"
-                for name, pair in ports.items()
-                for kind, port in zip(kinds, pair, strict=True)
-            ),
-            *("-s3.port.iceberg=0", "-s3.port.lance=0", "-webdav=false", "-admin.ui=false"),
-            *("-master.telemetry=false", "-s3.autoCreateBucket=false", f"-bucket={BUCKET}"),
-        ]
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [int(item.getsockname()[1]) for item in sockets]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfypod import logs
-from comfypod.cli.local import READY_PREFIX
+from comfypod.cli.services import READY_PREFIX
 from comfypod.cli.stopping import stop_signal
 from comfypod.emulator.comfyui import ComfyUIEmulator
 from comfypod.emulator.faults import Fault

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from comfypod import logs
-from comfypod.cli.local import READY_PREFIX
 from comfypod.cli.printing import write_error
+from comfypod.cli.services import READY_PREFIX
 from comfypod.cli.stopping import stop_signal
 from comfypod.emulator.fleet.options import FleetOptions, Scaler
 from comfypod.emulator.platform.faults import PlatformFault

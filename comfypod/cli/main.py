@@ -6,12 +6,39 @@ import sys
 
 import typer
 
-from comfypod.cli.commands import comfyui, emulate, image, inspection, jobs, models, nodes, pod, top, web
+from comfypod.cli.commands import (
+    comfyui,
+    discord,
+    emulate,
+    gateway,
+    image,
+    inspection,
+    jobs,
+    master,
+    models,
+    nodes,
+    pod,
+    top,
+    up,
+    web,
+)
 from comfypod.cli.exit_codes import ExitCode, code_of, exit_code_of
 from comfypod.cli.printing import write_error
 from comfypod.errors import ComfyPodError, ConfigurationError
 
-_EXTRAS = {"numpy": "emulator", "aiohttp": "emulator", "PIL": "emulator", "tomlkit": "worker", "packaging": "worker"}
+_EXTRAS = {
+    "numpy": "emulator",
+    "aiohttp": "emulator",
+    "PIL": "emulator",
+    "tomlkit": "worker",
+    "packaging": "worker",
+    "dbos": "master",
+    "sqlalchemy": "master",
+    "psycopg": "master",
+    "obstore": "master",
+    "blake3": "master",
+    "discord": "discord",
+}
 """Libraries that a client's machine need not have, and the extra that brings each."""
 
 app = typer.Typer(
@@ -31,6 +58,10 @@ app.add_typer(comfyui.app, name="comfyui")
 app.add_typer(image.app)
 app.add_typer(pod.app)
 app.add_typer(web.app)
+app.add_typer(master.app, name="master")
+app.add_typer(gateway.app)
+app.add_typer(discord.app, name="discord")
+app.add_typer(up.app)
 app.add_typer(emulate.app, name="emulate")
 
 

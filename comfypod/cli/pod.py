@@ -15,8 +15,8 @@ import comfypod
 from comfypod import logs
 from comfypod.cli.emulate_runpod import DEFAULT_KEY, WORKER_SCRIPT
 from comfypod.cli.exit_codes import ExitCode
-from comfypod.cli.local import READY_PREFIX
 from comfypod.cli.printing import write_error
+from comfypod.cli.services import READY_PREFIX
 from comfypod.cli.stopping import stop_signal
 from comfypod.emulator.fleet.options import INIT_TIMEOUT_VARIABLE, FleetOptions
 from comfypod.emulator.platform.options import PlatformOptions

@@ -13,10 +13,10 @@ from threading import Thread
 from comfypod import logs
 from comfypod.cli.connection import Target, connected
 from comfypod.cli.following import Check
-from comfypod.cli.local import READY_PREFIX
 from comfypod.cli.output import OutputOptions
 from comfypod.cli.output_choice import make_output
 from comfypod.cli.printing import write_error, write_line
+from comfypod.cli.services import READY_PREFIX
 from comfypod.cli.stopping import stop_signal
 from comfypod.cloud.client import Client
 from comfypod.settings import Settings

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from comfypod.child import Child
-from comfypod.cli.local import READY_PREFIX, LocalEndpoint
+from comfypod.cli.local import LocalEndpoint
+from comfypod.cli.services import READY_PREFIX
 from tests.foreign.clients import EndpointAddress
 from tests.foreign.receiver import WebhookReceiver
 

