@@ -26,7 +26,7 @@ from PIL import Image
 from rich.console import Console
 
 from comfypod.child import Child
-from comfypod.cli.local import READY_PREFIX
+from comfypod.cli.services import READY_PREFIX
 from comfypod.cli.top import Observer
 from comfypod.cli.top_view import picture
 from comfypod.cloud.client import Client, Job
