@@ -32,6 +32,7 @@ from comfypod.errors import StoreUnavailable
 from comfypod.logs import event
 from comfypod.master.documents import Request
 from comfypod.master.store import Store
+from comfypod.master.store.database import CACHED_STATEMENTS
 
 APPLICATION: Final = "comfypod"
 APPLICATION_VERSION: Final = "1"
@@ -135,6 +136,7 @@ class Engine:
             "name": APPLICATION,
             "system_database_url": _dbos_url(self._options.database_url),
             "sys_db_pool_size": CONNECTIONS,
+            "db_engine_kwargs": _engine_arguments(self._options.database_url),
             "application_version": APPLICATION_VERSION,
             "executor_id": self._options.name,
             "enable_otlp": False,
@@ -271,6 +273,16 @@ def _dbos_url(url: str) -> str:
     if parsed.get_backend_name() == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     return parsed.render_as_string(hide_password=False)
+
+
+def _engine_arguments(url: str) -> dict[str, object]:
+    """How DBOS's own connections differ from its defaults: SQLite's keep few statements, as the store's do.
+
+    DBOS writes one statement for each length of a list; every connection would keep 128 of them.
+    """
+    if sa.make_url(url).get_backend_name() != "sqlite":
+        return {}
+    return {"connect_args": {"cached_statements": CACHED_STATEMENTS}}
 
 
 _HANDED_OVER: Final = "Asyncio task cancelled"
