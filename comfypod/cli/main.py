@@ -7,6 +7,7 @@ import sys
 import typer
 
 from comfypod.cli.commands import (
+    batch,
     comfyui,
     discord,
     emulate,
@@ -38,6 +39,7 @@ _EXTRAS = {
     "obstore": "master",
     "blake3": "master",
     "discord": "discord",
+    "simpy": "batch",
 }
 """Libraries that a client's machine need not have, and the extra that brings each."""
 
@@ -59,6 +61,7 @@ app.add_typer(image.app)
 app.add_typer(pod.app)
 app.add_typer(web.app)
 app.add_typer(master.app, name="master")
+app.add_typer(batch.app, name="batch")
 app.add_typer(gateway.app)
 app.add_typer(discord.app, name="discord")
 app.add_typer(up.app)

@@ -10,6 +10,7 @@ the facts; the sentence a person reads is made from them in ``__str__`` and nowh
     │  ├─ InvalidWorkflow      invalid_workflow
     │  └─ InputFetchFailed     input_fetch_failed    blocked, too large, not there, not what its name says
     │     └─ InputSourceUnavailable                  retryable: the source did not answer
+    │  (of a batch: InvalidManifest, invalid_manifest; PlanImpossible, plan_impossible)
     ├─ ComfyUIError
     │  ├─ GPUUnavailable       gpu_unavailable       retryable, on another machine
     │  ├─ ComfyUIUnavailable   comfyui_unavailable   retryable
@@ -67,6 +68,14 @@ the facts; the sentence a person reads is made from them in ``__str__`` and nowh
     │  ├─ AccessKeyNotFound, DeadLetterNotFound
     │  ├─ StoreUnavailable     store_unavailable     retryable
     │  └─ StoreOutdated        store_outdated        the operator acts
+    ├─ BatchError                                    batches, their pods, and who rents these out
+    │  ├─ BatchNotFound        batch_not_found
+    │  ├─ NoCapacity           no_capacity           retryable
+    │  ├─ ProviderUnavailable  provider_unavailable  retryable
+    │  ├─ ProviderRefused      provider_refused
+    │  ├─ PodUnfit             pod_unfit
+    │  └─ CoordinatorUnavailable  coordinator_unavailable  retryable
+    │     └─ CoordinatorRefused  coordinator_refused
     ├─ GatewayError                                  the Comfy API v2, to programs; its codes are that interface's
     │  ├─ Unauthorized         unauthorized
     │  ├─ MalformedCall        invalid_request
@@ -95,6 +104,18 @@ from comfypod.errors.base import (
     ConfigurationError,
     DeadlineExceeded,
     ProtocolViolation,
+)
+from comfypod.errors.batch import (
+    BatchError,
+    BatchNotFound,
+    CoordinatorRefused,
+    CoordinatorUnavailable,
+    InvalidManifest,
+    NoCapacity,
+    PlanImpossible,
+    PodUnfit,
+    ProviderRefused,
+    ProviderUnavailable,
 )
 from comfypod.errors.cloud import (
     AuthenticationFailed,
@@ -207,6 +228,8 @@ __all__ = [
     "AssetInUse",
     "AuthenticationFailed",
     "BadRequest",
+    "BatchError",
+    "BatchNotFound",
     "BlobNotFound",
     "ButtonRefused",
     "CloudError",
@@ -218,6 +241,8 @@ __all__ = [
     "CommitsRefused",
     "CommitsUnavailable",
     "ConfigurationError",
+    "CoordinatorRefused",
+    "CoordinatorUnavailable",
     "DeadLetterNotFound",
     "DeadlineExceeded",
     "DeliveryError",
@@ -242,6 +267,7 @@ __all__ = [
     "InputSourceUnavailable",
     "InvalidCursor",
     "InvalidJobInput",
+    "InvalidManifest",
     "InvalidMetadata",
     "InvalidMetadataFilter",
     "InvalidRequest",
@@ -256,6 +282,7 @@ __all__ = [
     "MissingAsset",
     "ModelFetchFailed",
     "ModelSourceUnavailable",
+    "NoCapacity",
     "NoOutput",
     "NotReplayable",
     "NothingFound",
@@ -265,12 +292,16 @@ __all__ = [
     "OutputUnavailable",
     "OutputVanished",
     "PayloadTooLarge",
+    "PlanImpossible",
+    "PodUnfit",
     "PromptFailed",
     "PromptInterrupted",
     "PromptLost",
     "PromptRejected",
     "PromptStalled",
     "ProtocolViolation",
+    "ProviderRefused",
+    "ProviderUnavailable",
     "QueueFull",
     "QuotaExceeded",
     "RangeNotSatisfiable",

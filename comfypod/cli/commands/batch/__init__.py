@@ -1,0 +1,14 @@
+"""``comfypod batch …``: very many pictures from a manifest, planned, made on rented pods, each of them once."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True, help="Very many pictures from a manifest, planned, made on rented pods, each of them once."
+)
+
+
+@app.callback()
+def batch() -> None:
+    """Very many pictures from a manifest, planned, made on rented pods, each of them once."""
