@@ -27,7 +27,7 @@ class Document(BaseModel):
 
 
 class Asset(Document):
-    """A model file that items need; ``entry`` is its ``[[model]]`` of ``models.toml``, which says where it comes from."""
+    """A model file that items need; ``entry``, its table in ``models.toml``, says where it comes from."""
 
     key: str
     """``folder/name``, as in `comfypod.storage.models.manifest.ModelEntry.key`: ``checkpoints/x.safetensors``."""
@@ -38,7 +38,7 @@ class Asset(Document):
 
     @property
     def folder(self) -> str:
-        """ComfyUI's word for the kind: ``checkpoints``, ``loras`` …"""
+        """ComfyUI's word for the kind, such as ``checkpoints`` or ``loras``."""
         return self.key.partition("/")[0]
 
 
