@@ -195,6 +195,8 @@ class Welcome(Document):
     """So many are leased at once."""
     ends_at: float
     """The pod's dead man's switch: it ends then, whatever it still has."""
+    offer: Offer | None = None
+    """What it was rented as, to which its GPU's memory and its link are held; None: to nothing."""
 
 
 class Condition(Document):
