@@ -1,0 +1,1 @@
+"""Who rents out pods, behind one small interface: this machine's processes, RunPod's pods; and export for SkyPilot."""
