@@ -6,12 +6,14 @@ quoted), moments in seconds since 1970.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 GIGABYTE: Final = 10**9
+PATCH_FOLDERS: Final = frozenset({"loras", "embeddings", "hypernetworks"})
+"""Folders of small files that change a model, and are changed without loading it anew."""
 
 Objective = Literal["cost", "early", "balanced"]
 PriceClass = Literal["on_demand", "interruptible", "serverless"]
@@ -41,6 +43,11 @@ class Asset(Document):
         """ComfyUI's word for the kind, such as ``checkpoints`` or ``loras``."""
         return self.key.partition("/")[0]
 
+    @property
+    def comes_with_image(self) -> bool:
+        """Whether a pod has it without a download: by its entry, or because there is none to fetch it by."""
+        return self.entry is None or self.entry.get("when") == "build"
+
 
 class Item(Document):
     """One picture, or whatever a workflow makes, that is wanted once.
@@ -67,7 +74,17 @@ class Signature(Document):
     bases: tuple[str, ...]
     """Keys of files of which one set is on the GPU at a time: checkpoints, diffusion models, text encoders, VAEs …"""
     patches: tuple[str, ...] = ()
-    """Keys of files that are laid over them: LoRAs."""
+    """Keys of files that are laid over them, of `PATCH_FOLDERS`: LoRAs."""
+
+    @classmethod
+    def of(cls, assets: Iterable[str]) -> Signature:
+        """The group of an item with these assets; in whatever order they are named, it is the same."""
+        keys = sorted(set(assets))
+        is_patch = [key.partition("/")[0] in PATCH_FOLDERS for key in keys]
+        return cls(
+            bases=tuple(key for key, patch in zip(keys, is_patch, strict=True) if not patch),
+            patches=tuple(key for key, patch in zip(keys, is_patch, strict=True) if patch),
+        )
 
     @property
     def assets(self) -> tuple[str, ...]:
