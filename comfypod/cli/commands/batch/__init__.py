@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from comfypod.cli.commands.batch import economics
+
 app = typer.Typer(
     no_args_is_help=True, help="Very many pictures from a manifest, planned, made on rented pods, each of them once."
 )
+app.add_typer(economics.app)
 
 
 @app.callback()
