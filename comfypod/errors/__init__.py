@@ -69,7 +69,8 @@ the facts; the sentence a person reads is made from them in ``__str__`` and nowh
     │  ├─ StoreUnavailable     store_unavailable     retryable
     │  └─ StoreOutdated        store_outdated        the operator acts
     ├─ BatchError                                    batches, their pods, and who rents these out
-    │  ├─ BatchNotFound        batch_not_found
+    │  ├─ BatchNotFound, PodNotFound                batch_not_found, pod_not_found
+    │  ├─ BatchInUse, PodEnded                      batch_in_use, pod_ended
     │  ├─ NoCapacity           no_capacity           retryable
     │  ├─ ProviderUnavailable  provider_unavailable  retryable
     │  ├─ ProviderRefused      provider_refused
@@ -107,12 +108,15 @@ from comfypod.errors.base import (
 )
 from comfypod.errors.batch import (
     BatchError,
+    BatchInUse,
     BatchNotFound,
     CoordinatorRefused,
     CoordinatorUnavailable,
     InvalidManifest,
     NoCapacity,
     PlanImpossible,
+    PodEnded,
+    PodNotFound,
     PodUnfit,
     ProviderRefused,
     ProviderUnavailable,
@@ -229,6 +233,7 @@ __all__ = [
     "AuthenticationFailed",
     "BadRequest",
     "BatchError",
+    "BatchInUse",
     "BatchNotFound",
     "BlobNotFound",
     "ButtonRefused",
@@ -293,6 +298,8 @@ __all__ = [
     "OutputVanished",
     "PayloadTooLarge",
     "PlanImpossible",
+    "PodEnded",
+    "PodNotFound",
     "PodUnfit",
     "PromptFailed",
     "PromptInterrupted",

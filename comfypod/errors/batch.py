@@ -47,6 +47,41 @@ class BatchNotFound(ErrorWithFields, BatchError):
 
 
 @dataclass(eq=False)
+class PodNotFound(ErrorWithFields, BatchError):
+    """There is no pod of this name in the batch."""
+
+    code = "pod_not_found"
+    pod: str
+
+    def __str__(self) -> str:
+        return f"There is no pod {self.pod[:120]!r} in this batch"
+
+
+@dataclass(eq=False)
+class PodEnded(ErrorWithFields, BatchError):
+    """The coordinator has done with this pod; ``reason`` is a clause."""
+
+    code = "pod_ended"
+    pod: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"The pod {self.pod[:120]} has ended: {self.reason}"
+
+
+@dataclass(eq=False)
+class BatchInUse(ErrorWithFields, BatchError):
+    """Another process runs this batch; ``owner`` is its machine and number."""
+
+    code = "batch_in_use"
+    batch: str
+    owner: str
+
+    def __str__(self) -> str:
+        return f"The batch {self.batch[:60]} is run by another process ({self.owner}); stop it first"
+
+
+@dataclass(eq=False)
 class NoCapacity(ErrorWithFields, BatchError):
     """Nothing of this type can be rented now."""
 

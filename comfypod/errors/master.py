@@ -134,11 +134,15 @@ class StoreUnavailable(ErrorWithFields, MasterError):
 
 @dataclass(eq=False)
 class StoreOutdated(ErrorWithFields, MasterError):
-    """The tables are of another version than this program's; ``found`` is 0 where there are none."""
+    """The tables are of another version than this program's; ``found`` is 0 where there are none.
+
+    ``made_by`` is the command that makes or changes them.
+    """
 
     code = "store_outdated"
     found: int
     expected: int
+    made_by: str = "comfypod master migrate --database URL"
 
     def __str__(self) -> str:
         if self.found > self.expected:
@@ -146,4 +150,4 @@ class StoreOutdated(ErrorWithFields, MasterError):
                 f"The database is of version {self.found}, newer than this program ({self.expected}); update comfypod"
             )
         found = f"of version {self.found}" if self.found else "without comfypod's tables"
-        return f"The database is {found}, and {self.expected} is needed; run `comfypod master migrate --database URL`"
+        return f"The database is {found}, and {self.expected} is needed; run `{self.made_by}`"

@@ -19,6 +19,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def insert(database: Database, table: sa.Table) -> Insert:
+    """An INSERT that knows ON CONFLICT, which either database spells alike, and SQLAlchemy apart."""
+    return sqlite.insert(table) if database.is_sqlite else postgresql.insert(table)
+
+
 class Section:
     """One part of the store's methods."""
 
@@ -27,5 +32,5 @@ class Section:
         self._clock = clock
 
     def _insert(self, table: sa.Table) -> Insert:
-        """An INSERT that knows ON CONFLICT, which either database spells alike, and SQLAlchemy apart."""
-        return sqlite.insert(table) if self._database.is_sqlite else postgresql.insert(table)
+        """An INSERT that knows ON CONFLICT."""
+        return insert(self._database, table)
