@@ -168,6 +168,12 @@ class ShortRuns(_Claim):
     """What is needed for the first item."""
     megabits_per_second: Positive
 
+    @model_validator(mode="after")
+    def _is_short(self) -> Self:
+        if max(self.run_hours) >= self.than_hours:
+            raise ValueError("run_hours must be less than than_hours")
+        return self
+
 
 class BiggerDisk(_Claim):
     """More models on the disk are cheaper, for the run becomes longer."""
@@ -180,6 +186,12 @@ class BiggerDisk(_Claim):
     than_hours: Positive
     setup_minutes: Positive
     tool_chain_gigabytes: NotNegative = 12.0
+
+    @model_validator(mode="after")
+    def _has_time(self) -> Self:
+        if 60.0 * min(self.hours, self.than_hours) <= self.setup_minutes:
+            raise ValueError("the runs must be longer than their set-up")
+        return self
 
 
 class KeptVolume(_Claim):

@@ -51,7 +51,7 @@ def _print_alternatives(study: Study, comparisons: Sequence[Comparison]) -> None
         "up to $/h",
     ]
     if study.items is not None:
-        columns += [f"hours of {study.items:,.0f}", "dollars"]
+        columns += [f"{study.items:,.0f} take", "and cost"]
     print_table(columns, [_row(comparison) for comparison in comparisons])
     print_text(
         '"dearer": its dearest item against that of the cheapest. "up to $/h": the price of one machine, without its '
