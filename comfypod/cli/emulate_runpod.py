@@ -68,7 +68,7 @@ def serve_runpod(command: RunPodCommand) -> None:
         ConfigurationError: an option makes no sense, or it cannot start.
     """
     logs.configure(Settings())
-    _check_key(command)
+    check_key(command.host, command.api_key)
     try:
         emulator = RunPodEmulator(
             command.endpoint_id, command.api_key, platform=platform_options(command), fleet=fleet_options(command)
@@ -103,10 +103,14 @@ def summary(emulator: RunPodEmulator) -> str:
     )
 
 
-def _check_key(command: RunPodCommand) -> None:
-    """Whoever reaches it runs workflows here: the key that everybody knows is for this machine only."""
-    if command.api_key == DEFAULT_KEY and not _is_loopback(command.host):
-        problem = f"Listening at {command.host}, it can be reached from other machines: choose a key with --api-key."
+def check_key(host: str, api_key: str) -> None:
+    """Whoever reaches it runs programs here: the key that everybody knows is for this machine only.
+
+    Raises:
+        ConfigurationError: it could be reached from elsewhere with that key.
+    """
+    if api_key == DEFAULT_KEY and not _is_loopback(host):
+        problem = f"Listening at {host}, it can be reached from other machines: choose a key with --api-key."
         raise ConfigurationError([problem])
 
 
@@ -154,7 +158,7 @@ def fleet_options(command: RunPodCommand) -> FleetOptions | None:
         price_per_second=command.cost,
         bill_initializing=command.bill_initializing,
         log=command.log,
-        environment=dict(_name_and_value(setting, "--env") for setting in command.environment),
+        environment=dict(name_and_value(setting, "--env") for setting in command.environment),
     )
 
 
@@ -191,7 +195,7 @@ def read_limits(settings: Iterable[str]) -> Limits:
     kinds = {entry.name: entry.type for entry in fields(Limits)}
     values: dict[str, int | float] = {}
     for setting in settings:
-        name, value = _name_and_value(setting, "--limit")
+        name, value = name_and_value(setting, "--limit")
         if name not in kinds:
             raise ValueError(f'There is no limit "{name}"; there are {", ".join(kinds)}.')
         values[name] = _number(name, value, is_whole=kinds[name] in {"int", int})
@@ -213,7 +217,12 @@ def _number(name: str, text: str, *, is_whole: bool) -> int | float:
     return number
 
 
-def _name_and_value(setting: str, option: str) -> tuple[str, str]:
+def name_and_value(setting: str, option: str) -> tuple[str, str]:
+    """Read ``NAME=VALUE``.
+
+    Raises:
+        ValueError: it is not that.
+    """
     name, equals, value = setting.partition("=")
     if not (name and equals):
         raise ValueError(f'{option} wants NAME=VALUE, not "{setting}".')

@@ -225,3 +225,76 @@ def emulate_runpod(
             state_file=state,
         )
     )
+
+
+@app.command(
+    "pods",
+    epilog="Examples:\n\n"
+    "  comfypod emulate pods\n\n"
+    "  comfypod emulate pods --gpu 'NVIDIA RTX A4000=2,0.17,0.09' --fault cut:route=create,when=after\n\n"
+    "  comfypod emulate pods --switch spot=gone",
+)
+def emulate_pods(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 8010,
+    listen: Annotated[
+        str, typer.Option(help="Address to listen at; beyond this machine only with a key.")
+    ] = "127.0.0.1",
+    api_key: Annotated[
+        str, typer.Option(envvar="COMFYPOD_LOCAL_API_KEY", help="Key that clients must send.")
+    ] = "local",
+    gpu: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TYPE=HOW_MANY,DOLLARS,LEAST_BID",
+            help="What can be rented, in place of four types with invented prices; repeatable.",
+            rich_help_panel=_COSTS,
+        ),
+    ] = None,
+    start_seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", help="From a pod's creation until its program starts.")
+    ] = 0.5,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Variable for the programs of all pods; repeatable."),
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="For what pods print, in place of stderr; with {pod} in it, one for each."),
+    ] = None,
+    switch: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE",
+            help="How to read what RunPod does not document, such as spot=gone; repeatable.",
+            rich_help_panel=_PLATFORM,
+        ),
+    ] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC",
+            help="What goes wrong, such as status:route=create,code=500; repeatable.",
+            rich_help_panel=_PLATFORM,
+        ),
+    ] = None,
+) -> None:
+    """Run RunPod's pod API on this machine: pods are processes here, their images are ignored.
+
+    REST v2, and what GraphQL has of pods, with capacity, bids and outbidding. Ctrl-C ends it with its pods, and says
+    what they would have cost. Set RUNPOD_API_BASE_URL to its address to use it.
+    """
+    from comfypod.cli.emulate_pods import PodsCommand, serve_pods
+
+    serve_pods(
+        PodsCommand(
+            host=listen,
+            port=port,
+            api_key=api_key,
+            gpus=gpu or (),
+            start_seconds=start_seconds,
+            environment=env or (),
+            log=log,
+            switches=switch or (),
+            faults=fault or (),
+        )
+    )
