@@ -68,9 +68,11 @@ class PodAccount(Document):
 
 
 class Speed(Document):
-    """What a type of GPU has done in this batch, as measured."""
+    """What a type of GPU has done of one kind of work in this batch, as measured."""
 
     gpu: str
+    kind: str = "*"
+    """`comfypod.batch.planning.learned.kind_of` what the items need."""
     items: int = Field(ge=0)
     work: float = Field(ge=0)
     """In megapixel-steps."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
@@ -212,11 +213,12 @@ def _alternatives(account: Account) -> Sequence[Alternative]:
 
 def _speeds(account: Account) -> Callable[[Offer], float]:
     """How fast an offer is on these items: as measured here; else as promised, as far as promises were kept here."""
-    measured = {
-        speed.gpu: speed.work / max(1e-9, speed.gpu_seconds - speed.load_seconds)
-        for speed in account.speeds
-        if speed.work and speed.gpu_seconds > speed.load_seconds
-    }
+    work: dict[str, float] = defaultdict(float)
+    seconds: dict[str, float] = defaultdict(float)
+    for speed in account.speeds:
+        work[speed.gpu] += speed.work
+        seconds[speed.gpu] += max(0.0, speed.gpu_seconds - speed.load_seconds)
+    measured = {gpu: work[gpu] / seconds[gpu] for gpu in work if work[gpu] and seconds[gpu]}
     promised = {pod.offer.gpu: pod.offer.megapixel_steps_per_second for pod in account.plan.pods}
     kept = [measured[gpu] / promised[gpu] for gpu in measured if gpu in promised]
     factor = sum(kept) / len(kept) if kept else 1.0

@@ -18,11 +18,11 @@ h1{font-size:1.6rem;margin:0;overflow-wrap:anywhere}
 h2{font-size:1.1rem;margin:2.5rem 0 .75rem}
 .summary{color:var(--soft);margin:.25rem 0 1.5rem}
 .note{color:var(--soft);font-size:.85rem}
-.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(10rem,1fr));gap:.75rem;margin:0}
+.tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(9rem,1fr));gap:.75rem;margin:0}
 .tiles div{background:var(--card);border:1px solid var(--rule);border-radius:.6rem;padding:.75rem .9rem}
 .tiles dt{color:var(--soft);font-size:.85rem}
 .tiles dd{margin:0}
-.tiles .value{font-size:1.3rem;font-weight:600;white-space:nowrap;font-variant-numeric:tabular-nums}
+.tiles .value{font-size:1.25rem;font-weight:600;white-space:nowrap;font-variant-numeric:tabular-nums}
 .chart,.scroll{background:var(--card);border:1px solid var(--rule);border-radius:.6rem;overflow-x:auto;margin:.5rem 0}
 .chart{padding:.75rem}
 svg{display:block;width:100%;min-width:40rem;height:auto}
@@ -54,5 +54,6 @@ th,td{padding:.4rem .75rem;text-align:right;border-bottom:1px solid var(--rule);
 tr:last-child>*{border-bottom:0}
 th:first-child{text-align:left;font-weight:500}
 thead th{color:var(--soft);font-weight:500}
-table.words :is(th,td){text-align:left;white-space:normal;overflow-wrap:anywhere}
+table.words :is(th,td){text-align:left}
+table.words td:last-child{white-space:normal;overflow-wrap:anywhere}
 """
