@@ -15,6 +15,7 @@ from comfypod import logs
 from comfypod.cli.printing import write_error
 from comfypod.cli.services import READY_PREFIX
 from comfypod.cli.stopping import stop_signal
+from comfypod.cli.worker_script import WORKER_SCRIPT
 from comfypod.emulator.fleet.options import FleetOptions, Scaler
 from comfypod.emulator.platform.faults import PlatformFault
 from comfypod.emulator.platform.options import PlatformOptions
@@ -25,7 +26,6 @@ from comfypod.emulator.runpod import RunPodEmulator
 from comfypod.errors import ConfigurationError
 from comfypod.settings import Settings
 
-WORKER_SCRIPT = Path("rp_handler.py")
 DEFAULT_KEY = "local"
 _DEFAULT_MAX_WORKERS = 3
 # Workers send a heartbeat every second at most, which these limits must leave time for.

@@ -9,15 +9,14 @@ import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import comfypod
 from comfypod import logs
-from comfypod.cli.emulate_runpod import DEFAULT_KEY, WORKER_SCRIPT
+from comfypod.cli.emulate_runpod import DEFAULT_KEY
 from comfypod.cli.exit_codes import ExitCode
 from comfypod.cli.printing import write_error
 from comfypod.cli.services import READY_PREFIX
 from comfypod.cli.stopping import stop_signal
+from comfypod.cli.worker_script import worker_script
 from comfypod.emulator.fleet.options import INIT_TIMEOUT_VARIABLE, FleetOptions
 from comfypod.emulator.platform.options import PlatformOptions
 from comfypod.emulator.runpod import RunPodEmulator
@@ -160,7 +159,7 @@ def _emulator(
 ) -> RunPodEmulator:
     try:
         fleet = FleetOptions(
-            command=[sys.executable, "-u", str(_worker_script())],
+            command=[sys.executable, "-u", str(worker_script())],
             min_workers=1,
             max_workers=1,
             price_per_second=0.0,  # a pod is paid by the hour, whatever its worker does
@@ -178,11 +177,3 @@ def _outside(port: int, path: str) -> str:
     """The address beside the one in here, where RunPod's proxy leads to it."""
     host = outside_host(os.environ, port)
     return f", from outside https://{host}{path} if the pod exposes the port" if host else ""
-
-
-def _worker_script() -> Path:
-    """``rp_handler.py``: here, else beside the package, as in a checkout and in the image."""
-    for folder in (Path(), Path(comfypod.__file__).parents[1]):
-        if (folder / WORKER_SCRIPT).is_file():
-            return (folder / WORKER_SCRIPT).resolve()
-    raise ConfigurationError([f"There is no {WORKER_SCRIPT} here, and none beside the package; go to the repository."])

@@ -44,7 +44,11 @@ def _device(cuda: ctypes.CDLL, index: int) -> dict[str, Any]:
     cuda.cuDeviceGet(ctypes.byref(handle), index)
     cuda.cuDeviceGetName(name, _NAME_BYTES, handle)
     major, minor = (_attribute(cuda, handle, number) for number in (_MAJOR, _MINOR))
-    return {"name": name.value.decode(errors="replace"), "major": major, "minor": minor}
+    memory = ctypes.c_size_t()  # by this name of the function it is right beyond 4 GB (CUDA Driver API, cuda.h)
+    if not hasattr(cuda, "cuDeviceTotalMem_v2") or cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), handle):
+        memory.value = 0
+    shown = name.value.decode(errors="replace")
+    return {"name": shown, "major": major, "minor": minor, "memory_bytes": memory.value}
 
 
 def _attribute(cuda: ctypes.CDLL, handle: ctypes.c_int, number: int) -> int:

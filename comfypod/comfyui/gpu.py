@@ -29,10 +29,11 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class GPU:
-    """One device as the driver sees it; ``capability`` is its compute capability."""
+    """One device as the driver sees it; ``capability`` is its compute capability, memory 0 where it does not say."""
 
     name: str
     capability: Version
+    memory_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

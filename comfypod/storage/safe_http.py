@@ -12,6 +12,7 @@ import re
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Self
@@ -38,6 +39,15 @@ _BUSY = frozenset({408, 425, 429})  # and all from 500
 _NO_SUCH_HOST = frozenset({socket.EAI_NONAME, socket.EAI_NODATA})
 # Of a caller's headers only these go to another origin: any other may be a credential, whatever its name.
 _HARMLESS_HEADERS = frozenset({"accept", "if-range", "range", "user-agent"})
+
+
+@dataclass(frozen=True, slots=True)
+class PutAnswer:
+    """What a server said to an upload, and the SHA-256 of what was sent to it."""
+
+    status: int
+    headers: Mapping[str, str]
+    sha256: str
 
 
 class SafeHTTP:
@@ -113,6 +123,11 @@ class SafeHTTP:
             address = target
         raise DownloadFailed(show_address(url), f"it redirects more than {MOST_REDIRECTS} times")
 
+    async def head(self, url: str, headers: Mapping[str, str]) -> tuple[int, Mapping[str, str]]:
+        """Ask what is at ``url``: status and headers. Nothing is followed; raises as `post` does."""
+        async with self._request("HEAD", self._policy.check_url(url), headers=dict(headers)) as response:
+            return response.status, response.headers
+
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
         """Post ``body`` once, and return the HTTP status; the answer's own body is not read, and nothing is followed.
 
@@ -140,17 +155,33 @@ class SafeHTTP:
             return await insist(lambda: self._put_once(address, content, content_type), tries)
 
     async def _put_once(self, address: URL, content: FileContent, content_type: str) -> str:
+        answer = await self._send(address, content, {"Content-Type": content_type})
+        check_answer(answer.status, answer.headers, str(address), 200, 201, 204)
+        return answer.sha256
+
+    async def put_once(self, url: str, content: FileContent, headers: Mapping[str, str]) -> PutAnswer:
+        """Upload the file once, from disk, with these headers; whatever the status is, it is the caller's to judge.
+
+        It ends when nothing was taken, or no answer came, for the idle timeout. Redirects are not followed, and of the
+        answer's body nothing is read.
+
+        Raises:
+            DownloadFailed: the target is refused, does not answer as HTTP asks, or the file cannot be read.
+            DownloadInterrupted: it cannot be reached, or broke off.
+        """
+        return await self._send(self._policy.check_url(url), content, headers)
+
+    async def _send(self, address: URL, content: FileContent, given: Mapping[str, str]) -> PutAnswer:
         """Send the file once; it ends when nothing was taken, or no answer came, for the idle timeout."""
         shown, digest = show_address(str(address)), hashlib.sha256()
         try:
             size_bytes = await asyncio.to_thread(content.size_bytes)
-            headers = {"Content-Type": content_type, "Content-Length": str(size_bytes)}
+            headers = {**given, "Content-Length": str(size_bytes)}
             async with asyncio.timeout(self._idle_timeout_seconds) as idle:
                 body = self._file_blocks(content, digest, idle) if size_bytes else b""
                 timeout = aiohttp.ClientTimeout(total=None, connect=self._timeout.connect)
                 async with self._request("PUT", address, headers=headers, data=body, timeout=timeout) as response:
-                    check_status(response, 200, 201, 204)
-            return digest.hexdigest()
+                    return PutAnswer(response.status, response.headers, digest.hexdigest())
         except TimeoutError as error:
             raise DownloadInterrupted(shown, f"nothing moved for {self._idle_timeout_seconds:g} s") from error
         except OSError as error:
@@ -303,11 +334,16 @@ def check_status(response: aiohttp.ClientResponse, *expected: int) -> None:
         SourceBusy: 408, 425, 429 or 5xx.
         DownloadFailed: any other.
     """
-    if response.status in expected:
+    check_answer(response.status, response.headers, str(response.url), *expected)
+
+
+def check_answer(status: int, headers: Mapping[str, str], url: str, *expected: int) -> None:
+    """The same of an answer that was read, from ``url``."""
+    if status in expected:
         return
-    shown, cause = show_address(str(response.url)), f"HTTP {response.status}"
-    if response.status in _BUSY or response.status >= 500:
-        raise SourceBusy(shown, cause, _retry_after_seconds(response.headers.get("Retry-After", "")))
+    shown, cause = show_address(url), f"HTTP {status}"
+    if status in _BUSY or status >= 500:
+        raise SourceBusy(shown, cause, _retry_after_seconds(headers.get("Retry-After", "")))
     raise DownloadFailed(shown, cause)
 
 

@@ -55,7 +55,7 @@ class DriverQuestion:
         except ValueError:
             code = self._process.returncode
             return DriverAnswer(failure=f"the driver ended the process that asked it (exit code {code})")
-        gpus = tuple(GPU(gpu["name"], (gpu["major"], gpu["minor"])) for gpu in said["gpus"])
+        gpus = tuple(GPU(gpu["name"], (gpu["major"], gpu["minor"]), gpu["memory_bytes"]) for gpu in said["gpus"])
         version = said["version"]  # 12040: CUDA 12.4
         cuda = (version // 1000, version % 1000 // 10) if version else None
         return DriverAnswer(cuda, gpus, said["error"], said["failure"])

@@ -134,6 +134,11 @@ class WorkerApplication:
         """The ComfyUI that jobs run on, once there is one that works: see `ServerSource.ready`."""
         return await self._started().ready(deadline)
 
+    @property
+    def templates_folder(self) -> Path:
+        """Where the templates are that jobs name."""
+        return self._facilities.templates_folder
+
     def end_comfyui(self) -> None:
         """End the worker's own ComfyUI, and start no other; what runs on it fails."""
         if isinstance(self._source, Supervisor):

@@ -20,8 +20,8 @@ from comfypod.errors import GPUUnavailable
 from comfypod.worker.gpu import DriverQuestion
 from comfypod.worker.launch import Launch
 
-BLACKWELL = GPU("NVIDIA GeForce RTX 5090", (12, 0))
-ADA = GPU("NVIDIA GeForce RTX 4090", (8, 9))
+BLACKWELL = GPU("NVIDIA GeForce RTX 5090", (12, 0), 32 * 2**30)
+ADA = GPU("NVIDIA GeForce RTX 4090", (8, 9), 24 * 2**30)
 
 # As much of the CUDA Driver API as is used; FAKE_CUDA_* say how it answers.
 FAKE_DRIVER = r"""
@@ -46,6 +46,10 @@ int cuDeviceGetName(char *name, int length, int device) {
 }
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
     *value = attribute == 75 ? (device == 40 ? 8 : 12) : attribute == 76 ? (device == 40 ? 9 : 0) : -1;
+    return 0;
+}
+int cuDeviceTotalMem_v2(size_t *bytes, int device) {
+    *bytes = (size_t)(device == 40 ? 24 : 32) << 30;
     return 0;
 }
 int cuGetErrorName(int error, const char **name) { *name = error == 999 ? "CUDA_ERROR_UNKNOWN" : NULL; return 0; }

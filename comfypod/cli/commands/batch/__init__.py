@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import typer
 
-from comfypod.cli.commands.batch import economics
+from comfypod.cli.commands.batch import economics, pod
 
 app = typer.Typer(
     no_args_is_help=True, help="Very many pictures from a manifest, planned, made on rented pods, each of them once."
 )
 app.add_typer(economics.app)
+app.add_typer(pod.app)
 
 
 @app.callback()
