@@ -45,23 +45,28 @@ def find_connection(
     Raises:
         ConfigurationError: something is missing or malformed; every problem at once, and never the key itself.
     """
+    key, key_problems = find_key(api_key, environment)
     connection = Connection(
         endpoint_id or environment.get(ENDPOINT_VARIABLE) or "",
-        (api_key or environment.get(KEY_VARIABLE) or "").strip(),
+        key,
         base_url or environment.get(URL_VARIABLE) or RUNPOD_URL,
     )
-    problems: list[str] = []
-    if not connection.api_key:
-        try:
-            connection = Connection(connection.endpoint_id, _key_of_file(), connection.base_url)
-        except ConfigurationError as error:
-            problems += error.problems
-    problems = [*_endpoint_problems(connection), *problems, *_url_problems(connection.base_url)]
-    if connection.api_key and not _PLAIN_KEY.fullmatch(connection.api_key):
-        problems.append(f"The API key ({KEY_VARIABLE}) has characters that no key has; copy it again.")
+    problems = [*_endpoint_problems(connection), *key_problems, *url_problems(connection.base_url, URL_VARIABLE)]
     if problems:
         raise ConfigurationError(problems)
     return connection
+
+
+def find_key(given: str | None, environment: Mapping[str, str]) -> tuple[str, list[str]]:
+    """The key that is given, else the environment's, else the file's; and why there is none that can be used."""
+    key = (given or environment.get(KEY_VARIABLE) or "").strip()
+    try:
+        key = key or _key_of_file()
+    except ConfigurationError as error:
+        return "", list(error.problems)
+    if not _PLAIN_KEY.fullmatch(key):
+        return key, [f"The API key ({KEY_VARIABLE}) has characters that no key has; copy it again."]
+    return key, []
 
 
 def _key_of_file() -> str:
@@ -96,14 +101,15 @@ def _endpoint_problems(connection: Connection) -> list[str]:
     return []
 
 
-def _url_problems(base_url: str) -> list[str]:
+def url_problems(base_url: str, variable: str, example: str = RUNPOD_URL) -> list[str]:
+    """Why an address, which ``variable`` may hold, cannot be one to send the key to."""
     try:
         parts = urlsplit(base_url)
         is_sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_sound = False
     if not is_sound:
-        return [f"The base URL {base_url[:200]!r} is not an http or https address such as {RUNPOD_URL}."]
+        return [f"The base URL {base_url[:200]!r} is not an http or https address such as {example}."]
     if parts.username or parts.password or parts.query or parts.fragment:
-        return [f"The base URL ({URL_VARIABLE}) must have no user, password or query; the key goes to {KEY_VARIABLE}."]
+        return [f"The base URL ({variable}) must have no user, password or query; the key goes to {KEY_VARIABLE}."]
     return []

@@ -10,6 +10,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import requests
 from requests.auth import AuthBase
@@ -18,7 +19,6 @@ from urllib3.exceptions import HTTPError, MaxRetryError, NewConnectionError, Pro
 
 from comfypod.cloud.answers import Answer, AnswerLost, NotSent
 from comfypod.cloud.arriving import arriving_blocks
-from comfypod.cloud.configuration import Connection
 
 CONNECT_SECONDS = 10.0
 """The longest wait for a connection, to each of the addresses that the host's name has."""
@@ -32,6 +32,18 @@ _UNUSABLE_ADDRESS = (InvalidURL, InvalidSchema, MissingSchema)
 """What Requests raises before it connects. Not all of its ``ValueError``s: `InvalidHeader` is about an answer, too."""
 
 
+class Address(Protocol):
+    """Where calls go, and the key that goes with them."""
+
+    @property
+    def url(self) -> str:
+        """What the path of each call is appended to."""
+
+    @property
+    def api_key(self) -> str:
+        """The key."""
+
+
 class Transport:
     """The connections of one client to its endpoint; may be used by many threads.
 
@@ -40,9 +52,11 @@ class Transport:
     than calls at once.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self.url = connection.url
-        self._authorization = _Bearer(connection.api_key)
+    def __init__(self, address: Address, *, user_agent: str | None = None) -> None:
+        """Connect nothing yet. ``user_agent``: what to call ourselves; None: as Requests does."""
+        self.url = address.url
+        self._authorization = _Bearer(address.api_key)
+        self._headers = {} if user_agent is None else {"User-Agent": user_agent}
         self._lock = threading.Lock()
         self._idle: list[requests.Session] = []
 
@@ -72,7 +86,7 @@ class Transport:
             raise AnswerLost(_cause(error)) from error
 
     def _request(self, http: requests.Session, method: str, path: str, body: bytes | None) -> requests.Response:
-        headers = {} if body is None else {"Content-Type": "application/json"}
+        headers = self._headers if body is None else {**self._headers, "Content-Type": "application/json"}
         return http.request(
             method,
             self.url + path,

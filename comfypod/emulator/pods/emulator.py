@@ -12,7 +12,8 @@ from aiohttp import web
 
 from comfypod.emulator.cutting import reset_connection
 from comfypod.emulator.events import log_event
-from comfypod.emulator.platform.http import BrokenBody, InvalidRequest, is_same_key, reachable_url
+from comfypod.emulator.platform.http import BrokenBody, is_same_key, reachable_url
+from comfypod.emulator.platform.requests import InvalidRequest
 from comfypod.emulator.pods.faults import PodFault, PodFaults
 from comfypod.emulator.pods.graphql import GraphQL
 from comfypod.emulator.pods.host import HostOptions, NoSuchGPU, PodHost, WrongState
