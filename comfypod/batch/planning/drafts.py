@@ -1,0 +1,128 @@
+"""A pod that is being planned: which lots it has, what it would take, and on which offer it is cheapest. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from comfypod.batch.planning.lots import Lot, in_order
+from comfypod.batch.planning.market import Market
+
+
+class Price(NamedTuple):
+    """What a draft takes on one offer."""
+
+    dollars: float
+    seconds: float
+    offer: int
+
+
+IMPOSSIBLE = Price(math.inf, math.inf, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """Lots on one pod. ``choice``: offers to choose from, by number; all of them, if none are given."""
+
+    market: Market
+    lots: tuple[Lot, ...]
+    choice: tuple[int, ...] = ()
+
+    @cached_property
+    def assets(self) -> frozenset[str]:
+        """Keys of all files."""
+        if len(self.lots) == 1:
+            return self.lots[0].assets
+        return frozenset().union(*(lot.assets for lot in self.lots))
+
+    @cached_property
+    def size_bytes(self) -> int:
+        """Of all files, those that lots share counted once."""
+        whole = sum(lot.size_bytes for lot in self.lots)
+        count = sum(len(lot.assets) for lot in self.lots)
+        return whole if len(self.assets) == count else self.market.size_bytes(self.assets)
+
+    @cached_property
+    def memory_bytes(self) -> int:
+        """Of the GPU."""
+        return max(lot.memory_bytes for lot in self.lots)
+
+    @cached_property
+    def price(self) -> Price:
+        """On the cheapest offer that will do; `IMPOSSIBLE`, if none does."""
+        return min(self.prices, default=IMPOSSIBLE)
+
+    @cached_property
+    def prices(self) -> Sequence[Price]:
+        """On every offer that will do, the cheapest first."""
+        if self.size_bytes > self.market.demands.payload_cap_bytes:
+            return []
+        deadline = self.market.demands.deadline_seconds
+        found = []
+        for offer in self.choice or range(len(self.market.offers)):
+            if self.market.offers[offer].memory_bytes < self.memory_bytes:
+                continue
+            seconds = self.seconds(offer)
+            if deadline is None or seconds <= deadline:
+                found.append(Price(self.market.dollars(offer, seconds, self.size_bytes), seconds, offer))
+        return sorted(found)
+
+    def seconds(self, offer: int) -> float:
+        """On one offer: from rented to ended, interruptions included."""
+        first = min(lot.first_seconds[offer] for lot in self.lots)
+        return self.market.expected_seconds(offer, first, max(0.0, self._makespan(offer) - first))
+
+    def sequence(self, offer: int) -> Sequence[Lot]:
+        """In which order lots take the least time: Johnson's rule with time lags (Mitten).
+
+        A lot's work may begin before its downloads have ended, and then ends no earlier than they allow.
+        """
+        return sorted(self.lots, key=lambda lot: _johnson(lot, offer))
+
+    def _makespan(self, offer: int) -> float:
+        """From the first file to the last item."""
+        speed = self.market.offers[offer].download_bytes_per_second
+        shares = self.size_bytes < sum(lot.size_bytes for lot in self.lots)
+        seen: set[str] = set()
+        come = done = 0.0
+        for lot in self.sequence(offer):
+            bases, all_files = self._present(lot, seen) if shares else (0, 0)
+            done = max(done + lot.gpu_seconds[offer], come + lot.alone_seconds[offer] - bases / speed)
+            come += lot.download_seconds[offer] - all_files / speed
+        return done
+
+    def _present(self, lot: Lot, seen: set[str]) -> tuple[int, int]:
+        """Bytes of a lot that are there already: of its bases, and in all."""
+        bases = self.market.size_bytes(lot.bases & seen)
+        every = self.market.size_bytes(lot.assets & seen)
+        seen |= lot.assets
+        return bases, every
+
+
+def merged(first: Draft, second: Draft) -> Draft:
+    """Both on one pod; parts of the same lot are one again. Of offers, those that are cheapest for either of them."""
+    likely = {price.offer for draft in (first, second) for price in draft.prices[:3]}
+    return Draft(first.market, together((*first.lots, *second.lots)), tuple(sorted(likely)))
+
+
+def together(lots: Iterable[Lot]) -> tuple[Lot, ...]:
+    """Lots, of which those with the same bases are one."""
+    by_bases: dict[frozenset[str], list[Lot]] = {}
+    for lot in lots:
+        by_bases.setdefault(lot.bases, []).append(lot)
+    return tuple(_one(parts) for parts in by_bases.values())
+
+
+def _one(parts: Sequence[Lot]) -> Lot:
+    if len(parts) == 1:
+        return parts[0]
+    return in_order(parts[0].market, [group for lot in parts for group in lot.groups])
+
+
+def _johnson(lot: Lot, offer: int) -> tuple[int, float]:
+    alone = lot.alone_seconds[offer]
+    until_work, after_downloads = alone - lot.gpu_seconds[offer], alone - lot.download_seconds[offer]
+    return (0, until_work) if until_work <= after_downloads else (1, -after_downloads)

@@ -1,0 +1,1 @@
+"""In which order one pod fetches its files and makes its items."""

@@ -1,0 +1,146 @@
+"""The plan of a batch: which pods, with which files and items, in which order, for how much. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from comfypod.batch.documents import Asset, Offer, Plan, PodPlan
+from comfypod.batch.planning.bound import Bound, lower_bound
+from comfypod.batch.planning.demands import Demands
+from comfypod.batch.planning.drafts import Draft
+from comfypod.batch.planning.exact import best_partition
+from comfypod.batch.planning.learned import LearnedSpeeds
+from comfypod.batch.planning.limits import dissolve, fewer, more, on_offers
+from comfypod.batch.planning.lots import Lot, make_lots
+from comfypod.batch.planning.market import Market, in_reach
+from comfypod.batch.planning.ordering.search import MOVES
+from comfypod.batch.planning.pods import pod_plan
+from comfypod.batch.planning.refusals import over_budget, refusal, refuse_impossible
+from comfypod.batch.planning.savings import save
+from comfypod.batch.planning.splitting import first_drafts
+from comfypod.batch.planning.workload import Workload
+from comfypod.batch.wording import in_time
+
+_EXACT_UP_TO: Final = 8
+"""Lots of which all partitions are looked at."""
+_DISSOLVE_UP_TO: Final = 250
+_MOVED_TASKS: Final = 6_000
+"""Of all pods together: how many tasks may be looked at anew to find better orders."""
+_MARGINS: Final = (1.0, 0.99, 0.97, 0.93, 0.85)
+"""Of the deadline, for what is estimated before pods have their orders."""
+
+
+def make_plan(
+    workload: Workload,
+    assets: Mapping[str, Asset],
+    offers: Sequence[Offer],
+    demands: Demands | None = None,
+    *,
+    learned: LearnedSpeeds | None = None,
+) -> Plan:
+    """The cheapest plan that is found for a workload and keeps to the demands; the same one for the same arguments.
+
+    Raises:
+        PlanImpossible: there is none; its reasons say what would have to change.
+    """
+    wanted = demands or Demands()
+    market = Market(in_reach(offers), assets, wanted, learned or LearnedSpeeds())
+    refuse_impossible(market, workload)
+    lots = make_lots(market, workload.groups)
+    bound = lower_bound(market, lots)
+    pods = _pods_in_time(market, lots)
+    dollars = sum(pod.dollars for pod in pods)
+    if wanted.budget_dollars is not None and dollars > wanted.budget_dollars:
+        raise over_budget(
+            wanted.budget_dollars, bound.dollars, dollars, without_deadline=_without_deadline(market, workload)
+        )
+    return _plan(market, workload, pods, bound)
+
+
+def partition(market: Market, lots: Sequence[Lot]) -> list[Draft]:
+    """The pods, without their orders.
+
+    Raises:
+        PlanImpossible: the deadline, or the number of pods, does not do.
+    """
+    drafts = first_drafts(market, lots)
+    if any(not draft.prices for draft in drafts):
+        raise refusal([_too_short(market)])
+    pods = best_partition(drafts) if len(drafts) <= _EXACT_UP_TO else save(drafts)
+    demands = market.demands
+    if demands.deadline_seconds is not None and len(pods) <= _DISSOLVE_UP_TO:
+        pods = dissolve(pods)
+    if demands.most_pods is not None:
+        pods = fewer(pods, demands.most_pods)
+    return more(pods, demands.least_pods)
+
+
+def _pods_in_time(market: Market, lots: Sequence[Lot]) -> list[PodPlan]:
+    """Pods with their orders. An order may take a little longer than was estimated: then with some of the deadline."""
+    deadline = market.demands.deadline_seconds
+    if deadline is None:
+        return _pods(market, lots)
+    for margin in _MARGINS:
+        tighter = replace(market, demands=replace(market.demands, deadline_seconds=deadline * margin))
+        pods = _pods(tighter, [Lot(tighter, lot.groups) for lot in lots])
+        if all(pod.seconds <= deadline for pod in pods):
+            return pods
+    raise refusal([_too_short(market)])
+
+
+def _pods(market: Market, lots: Sequence[Lot]) -> list[PodPlan]:
+    drafts = partition(market, lots)
+    chosen = on_offers(drafts)
+    most = market.demands.most_pods
+    while chosen is None and len(drafts) > 1:  # too few of every offer
+        merged = fewer(drafts, len(drafts) - 1)
+        if len(merged) == len(drafts):
+            break
+        drafts, chosen = merged, on_offers(merged)
+    if chosen is None or (most is not None and len(drafts) > most):
+        raise refusal([_too_many(market, len(drafts))])
+    tasks = sum(len(lot.groups) for draft in drafts for lot in draft.lots)
+    moves = min(MOVES, _MOVED_TASKS // max(1, tasks))
+    ordered = sorted(chosen, key=lambda item: -item[1].dollars)
+    return [pod_plan(draft, price, number, moves=moves) for number, (draft, price) in enumerate(ordered)]
+
+
+def _plan(market: Market, workload: Workload, pods: Sequence[PodPlan], bound: Bound) -> Plan:
+    used = {key for pod in pods for share in pod.shares for key in share.signature.assets}
+    demands = market.demands
+    return Plan(
+        batch=workload.batch,
+        objective=demands.objective,
+        pods=tuple(pods),
+        items=workload.items,
+        work=workload.work,
+        dollars=sum(pod.dollars for pod in pods),
+        seconds=max(pod.seconds for pod in pods),
+        bound_dollars=bound.dollars,
+        bound_seconds=bound.seconds,
+        deadline_seconds=demands.deadline_seconds,
+        budget_dollars=demands.budget_dollars,
+        payload_cap_bytes=demands.payload_cap_bytes,
+        assets=tuple(market.assets[key] for key in sorted(used)),
+    )
+
+
+def _without_deadline(market: Market, workload: Workload) -> float | None:
+    if market.demands.deadline_seconds is None:
+        return None
+    freed = replace(market, demands=replace(market.demands, deadline_seconds=None))
+    return sum(pod.dollars for pod in _pods(freed, make_lots(freed, workload.groups)))
+
+
+def _too_short(market: Market) -> str:
+    return (
+        f"The deadline of {in_time(market.demands.deadline_seconds)} is too short for some items: their set-up, files "
+        "and work take longer on every offer that has the memory for them."
+    )
+
+
+def _too_many(market: Market, needed: int) -> str:
+    limits = f"at most {market.demands.most_pods} are allowed" if market.demands.most_pods else "fewer are offered"
+    return f"This takes {needed} pods, and {limits}: allow more pods or a later deadline, or add offers."

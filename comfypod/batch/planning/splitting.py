@@ -1,0 +1,84 @@
+"""Lots that are too much for one pod before the deadline, taken apart into full pods and one for the rest. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from comfypod.batch.planning.drafts import Draft, Price
+from comfypod.batch.planning.lots import Lot, split_lot
+from comfypod.batch.planning.market import HOUR, Market
+
+_SHRINK: Final = (1.0, 0.999, 0.99, 0.95, 0.85, 0.7, 0.5, 0.3, 0.15, 0.05)
+
+
+def first_drafts(market: Market, lots: Sequence[Lot]) -> list[Draft]:
+    """A pod for every lot, or several, where the deadline wants it."""
+    return [draft for lot in lots for draft in _drafts_of(market, lot)]
+
+
+def part_of(lot: Lot, offer: int, seconds: float) -> tuple[Lot | None, Lot | None]:
+    """As much of a lot as one pod makes in so many seconds, from rented to ended, and what is left of it."""
+    market = lot.market
+    capacity = _capacity(lot, offer, seconds)
+    for factor in _SHRINK:
+        if capacity <= 0:
+            break
+        parts = split_lot(lot, [capacity * factor])
+        if len(parts) == 1 and parts[0].work > capacity * factor * (1 + 1e-9):
+            continue  # not one item of it has so little work
+        if Draft(market, (parts[0],)).seconds(offer) <= seconds:
+            return parts[0], parts[1] if len(parts) > 1 else None
+    return None, lot
+
+
+def _drafts_of(market: Market, lot: Lot) -> list[Draft]:
+    whole = Draft(market, (lot,))
+    deadline = market.demands.deadline_seconds
+    if deadline is None:
+        return [whole]
+    ranked = _ranked(lot, deadline)
+    if not ranked:
+        return [whole]
+    best = ranked[0]
+    if whole.prices and whole.price.dollars <= best.dollars / best.seconds * lot.work:
+        return [whole]
+    return [Draft(market, (part,)) for part in _parts(lot, best.offer, deadline)]
+
+
+def _parts(lot: Lot, offer: int, deadline: float) -> Iterator[Lot]:
+    """Full pods' worth of a lot, and the rest of it."""
+    left = lot
+    while Draft(lot.market, (left,)).seconds(offer) > deadline:
+        part, rest = part_of(left, offer, deadline)
+        if part is None or rest is None:
+            break
+        yield part
+        left = rest
+    yield left
+
+
+def _ranked(lot: Lot, deadline: float) -> list[Price]:
+    """Offers by dollars for each unit of work of a pod that is full; ``seconds`` is the work of one."""
+    market, found = lot.market, []
+    for number, offer in enumerate(market.offers):
+        capacity = _capacity(lot, number, deadline)
+        if offer.memory_bytes < lot.memory_bytes or capacity < lot.work / lot.items:
+            continue
+        share = min(capacity, lot.work)
+        seconds = deadline * share / capacity
+        found.append(Price(market.dollars(number, seconds, lot.size_bytes), share, number))
+    return sorted(found, key=lambda price: price.dollars / price.seconds)
+
+
+def _capacity(lot: Lot, offer: int, seconds: float) -> float:
+    """How much work one pod can do in so many seconds, if the link does not hold it back; in megapixel-steps."""
+    rented = lot.market.offers[offer]
+    begin = rented.setup_seconds + lot.first_seconds[offer]
+    rest = (seconds - begin) / (1.0 + rented.interruptions_per_hour * begin / HOUR)
+    if rest <= 0 or not math.isfinite(rest):
+        return 0.0
+    each = lot.work / len(lot.groups)
+    changes = lot.changes / len(lot.groups) * rented.patch_seconds / each
+    return rest / (1.0 / lot.speeds[offer] + changes)

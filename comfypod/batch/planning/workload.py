@@ -1,0 +1,63 @@
+"""What is to be planned: rows of a manifest, brought together into groups that need the same files. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from comfypod.batch.documents import Signature
+
+Row = tuple[tuple[tuple[str, ...], tuple[str, ...]], float]
+"""One item: keys of its bases and of its patches, and its work in megapixel-steps."""
+
+
+class Group(NamedTuple):
+    """All items of one signature, and their work in megapixel-steps."""
+
+    signature: Signature
+    items: int
+    work: float
+
+
+@dataclass(frozen=True)
+class Workload:
+    """All groups of a batch."""
+
+    batch: str
+    groups: tuple[Group, ...]
+
+    @cached_property
+    def items(self) -> int:
+        """How many there are."""
+        return sum(group.items for group in self.groups)
+
+    @cached_property
+    def work(self) -> float:
+        """In megapixel-steps."""
+        return sum(group.work for group in self.groups)
+
+
+def workload_of(batch: str, signatures: Mapping[Signature, tuple[int, float]]) -> Workload:
+    """The workload of a manifest that has been counted: items and work by signature."""
+    return Workload(batch, tuple(Group(signature, *counted) for signature, counted in signatures.items()))
+
+
+def gather(batch: str, rows: Iterable[Row]) -> Workload:
+    """The workload of rows, in one pass; what is kept is one entry a signature, not one a row."""
+    counted: dict[tuple[tuple[str, ...], tuple[str, ...]], list[float]] = {}
+    for key, work in rows:
+        found = counted.get(key)
+        if found is None:
+            counted[key] = [1, work]
+        else:
+            found[0] += 1
+            found[1] += work
+    return Workload(
+        batch,
+        tuple(
+            Group(Signature(bases=bases, patches=patches), int(items), work)
+            for (bases, patches), (items, work) in counted.items()
+        ),
+    )
