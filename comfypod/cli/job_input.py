@@ -62,7 +62,7 @@ def make_request(given: GivenJob, note: Note) -> JobRequest:
             raise InvalidJobInput(["--prompt belongs to a template; for a workflow of your own: --set NODE.text=TEXT"])
         job_input["prompt"] = given.prompt
     seed = {} if given.seed is None else {"seed": given.seed}
-    if parameters := {**seed, **dict(map(_parameter, given.parameters))}:
+    if parameters := {**seed, **dict(map(parse_parameter, given.parameters))}:
         job_input["parameters"] = {**_object(job_input, "parameters"), **parameters}
     if given.files:
         job_input["files"] = [*_files_so_far(job_input), *_files(given.files)]
@@ -114,8 +114,12 @@ def _object(job_input: dict[str, Any], name: str) -> dict[str, Any]:
     return value
 
 
-def _parameter(text: str) -> tuple[str, Any]:
-    """``NAME=VALUE``; a value that is JSON is taken as such (numbers, true), everything else as a text."""
+def parse_parameter(text: str) -> tuple[str, Any]:
+    """``NAME=VALUE``; a value that is JSON is taken as such (numbers, true), everything else as a text.
+
+    Raises:
+        InvalidJobInput: there is no name, or no equals sign.
+    """
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise InvalidJobInput([f"--set {text!r}: write NAME=VALUE"])

@@ -128,6 +128,9 @@ class TemplateForm:
         self._random_by_default = [
             key for key, item in template.parameters.items() if item.type == "seed" and item.default == RANDOM
         ]
+        self._free_texts = {
+            key for key, item in template.parameters.items() if item.type == "string" and item.choices is None
+        }
         targets = {target for item in template.parameters.values() for target in item.targets}
         self._written = WorkflowForm(self._workflow, self.digest)
         self._random = [name for name in self._written.seeds_to_draw({}) if name not in targets]
@@ -145,8 +148,11 @@ class TemplateForm:
         """What does not fit; names that fitted once are not looked at again."""
         known = self._template.parameters
         for name, value in parameters.items():
-            item = known.get(name)
-            if name not in self._fit or (item is not None and item.problem(value)):
+            if name not in self._fit:
+                return self._problems(parameters)
+            if type(value) is str and name in self._free_texts:
+                continue
+            if (item := known.get(name)) is not None and item.problem(value):
                 return self._problems(parameters)
         return ()
 

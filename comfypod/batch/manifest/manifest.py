@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,10 @@ _KINDS: Final[Mapping[str, SourceKind]] = {
     ".tsv": "csv",
     ".tab": "csv",
 }
+
+
+TOLD_EVERY: Final = 1000
+"""Items."""
 
 
 class Manifest:
@@ -87,7 +91,9 @@ def item_of(row: int, made: Made) -> Item:
     )
 
 
-def read_manifest(source: Path | str, options: ManifestOptions | None = None) -> Manifest:
+def read_manifest(
+    source: Path | str, options: ManifestOptions | None = None, on_items: Callable[[int], None] | None = None
+) -> Manifest:
     """Read a manifest from its first to its last row, and know all of its files.
 
     It blocks, may ask the sources of model files for sizes, and is not to be called where an event loop runs.
@@ -95,18 +101,21 @@ def read_manifest(source: Path | str, options: ManifestOptions | None = None) ->
     Args:
         source: a file of JSON lines, a table (CSV, TSV), a folder, or the URL of a database.
         options: how it is to be read.
+        on_items: told now and then how many items were read so far.
 
     Raises:
         InvalidManifest: it is not one; every problem is named with its row, up to ``most_problems``.
         ConfigurationError: ``models.toml`` or a template's file is not valid.
     """
     reader = Reader(source, options or ManifestOptions())
-    survey, problems = Survey(), reader.problems()
+    survey, problems = Survey(reader.word), reader.problems()
     for row, made in reader.made(problems):
         try:
             survey.add(row, made)
         except RowProblem as error:
             problems.add(row, error.args)
+        if on_items is not None and survey.count % TOLD_EVERY == 0:
+            on_items(survey.count)
         if survey.count > reader.options.most_items:
             problem = f"{reader.shown} has more than {reader.options.most_items:,} items; make several batches of it."
             raise InvalidManifest([problem])
@@ -123,13 +132,14 @@ class Reader:
         self._source, self.shown, self._folder = open_source(source, options)
         models = options.models_toml
         manifest = ModelManifest.from_file(models) if models.exists() else ModelManifest()
+        self.word = self._source.word
         self._library = ModelLibrary(manifest, accepts_unknown=options.assume_size_bytes is not None)
         folder = options.templates_folder or templates_folder()
         self._forms = FormLibrary(self._library, folder, self._folder, options.longest_row_bytes)
 
     def problems(self) -> Problems:
         """What is wrong with the rows of one reading; nothing so far."""
-        return Problems(self._source.word, self.options.most_problems)
+        return Problems(self.word, self.options.most_problems)
 
     def made(self, problems: Problems) -> Iterator[tuple[Row, Made]]:
         """Every row with what it means; what cannot be made is one of the problems.
@@ -140,16 +150,16 @@ class Reader:
         rows = self._source.rows()
         first = next(rows, None)
         maker = self._maker()
-        told: set[int] = set()
+        told: set[str] = set()
         for row in chain([first] if first is not None else [], rows):
             try:
                 made = maker.make(row)
             except RowProblem as error:
                 problems.add(row, error.args)
                 continue
-            if made.facts.assets.problems and id(made.facts) not in told:
-                told.add(id(made.facts))
-                problems.add(row, made.facts.assets.problems)
+            if new := [problem for problem in made.facts.assets.problems if problem not in told]:
+                told.update(new)
+                problems.add(row, new)
             yield row, made
         problems.raise_any()
 

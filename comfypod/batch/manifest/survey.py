@@ -15,17 +15,20 @@ MOST_NOTES: Final = 20
 
 
 class Survey:
-    """Counts items as they come. ``repeated`` are digests that came more than once: such rows are one item."""
+    """Counts items as they come. ``repeated`` are digests that came more than once: such rows are one item.
 
-    def __init__(self) -> None:
+    ``word`` is what a row's place is, for sentences.
+    """
+
+    def __init__(self, word: str) -> None:
         self.count = 0
         self.fingerprint = 0
         self.repeated: set[bytes] = set()
         self._digests: set[bytes] = set()
         self._names: set[str] = set()
         self._groups: dict[tuple[str, ...], list[float]] = {}
-        self._told: set[int] = set()
-        self._notes: list[str] = []
+        self._word = word
+        self._notes: dict[str, str] = {}
         self._folded = 0
         self._first_folded: Row | None = None
 
@@ -73,17 +76,17 @@ class Survey:
 
     def notes(self) -> list[str]:
         """Sentences about what may not be as it was meant."""
-        notes = [f"{note[0].upper()}{note[1:]}." for note in dict.fromkeys(self._notes)]
+        notes = [f"{note[0].upper()}{note[1:]} ({first})." for note, first in self._notes.items()]
         if self._first_folded is not None:
-            first = f"the first is {shortened(self._first_folded.place)}"
-            remedy = "give them names or seeds of their own if each is to be made"
-            notes.append(
-                f"{self._folded:,} rows say the same as others and are no items of their own ({first}); {remedy}."
-            )
+            rows = f"{self._folded:,} rows say" if self._folded > 1 else "1 row says"
+            remedy = "where each is to be made, give it a name or a seed of its own"
+            notes.append(f"{rows} what another says, and are made once ({self._first(self._first_folded)}); {remedy}.")
         return notes[:MOST_NOTES]
 
     def _take_notes(self, row: Row, made: Made) -> None:
-        facts = made.facts
-        if facts.assets.notes and id(facts) not in self._told and len(self._notes) < MOST_NOTES:
-            self._told.add(id(facts))
-            self._notes += (f"{note} (first at {shortened(row.place)})" for note in facts.assets.notes)
+        for note in made.facts.assets.notes:
+            if note not in self._notes and len(self._notes) < MOST_NOTES:
+                self._notes[note] = self._first(row)
+
+    def _first(self, row: Row) -> str:
+        return f"first: {self._word} {shortened(row.place)}"
