@@ -12,7 +12,6 @@ app = typer.Typer(
 app.add_typer(check.app)
 app.add_typer(economics.app)
 app.add_typer(pod.app)
-
 app.add_typer(report.app)
 
 
