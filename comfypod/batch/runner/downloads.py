@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -27,10 +27,11 @@ from comfypod.worker.outside import Outside
 
 LONGEST_PAUSE_SECONDS: Final = 60.0
 METER_SECONDS: Final = 0.5
+IDLE_SECONDS: Final = 60.0
 
 
 class Downloads:
-    """Brings ``assets`` in their order. An asset without a source counts as present: it is in the image, or nowhere.
+    """Brings ``assets`` in their order, and others that are added later. What comes with the image counts as present.
 
     The next file begins when all bytes of the one before have come, so that the link is never idle while that one is
     checked. A source that is away is asked again for as long as it takes.
@@ -57,15 +58,24 @@ class Downloads:
         self.downloaded_bytes = 0
         self.meter: LinkMeter | None = None
         self._bell = bell
+        self._added = Bell()
+        self._begun: set[str] = set()
         self._entries: dict[str, ModelEntry] = {}
-        for asset in assets:
-            self._take(asset)
-        self._outside = Outside(settings, ModelManifest(list(self._entries.values())), environment)
+        self._outside = Outside(settings, ModelManifest(), environment)
         self._folders = folders
         self._paths: dict[str, Path] = {}
+        self.add(assets)
+
+    def add(self, assets: Iterable[Asset]) -> None:
+        """Fetch these, too, after what is wanted already; one that is known changes nothing."""
+        for asset in assets:
+            if asset.key not in self._entries and asset.key not in self.usable:
+                self._take(asset)
+        self._outside.manifest = ModelManifest(list(self._entries.values()))
+        self._added.ring()
 
     def _take(self, asset: Asset) -> None:
-        if asset.entry is None:
+        if asset.comes_with_image or asset.entry is None:
             self.present.add(asset.key)
             return
         try:
@@ -85,11 +95,6 @@ class Downloads:
         """Keys of what need not be waited for: present, or never to be had."""
         return frozenset(self.present) | frozenset(self.failed)
 
-    @property
-    def is_done(self) -> bool:
-        """Whether nothing is to be fetched any more."""
-        return all(key in self.present or key in self.failed for key in self._entries)
-
     def path(self, key: str) -> Path | None:
         """Where the file of an asset lies, if it was fetched or found."""
         return self._paths.get(key)
@@ -97,43 +102,45 @@ class Downloads:
     async def missing(self) -> list[str]:
         """Keys of what is not on this machine yet; what is counts as present from now on."""
         async with self._outside.open() as network:
-            store = self._outside.models_in(self._folders, network)
-            found = await asyncio.to_thread(store.state)
+            found = await asyncio.to_thread(self._outside.models_in(self._folders, network).state)
         for model in found:
             if model.status == "present":
                 self._arrive(model.entry.key, model.path)
-        return [key for key in self._entries if key not in self.present]
+            elif model.status == "partial":
+                self._begun.add(model.entry.key)
+        return self._unfetched()
+
+    def _unfetched(self) -> list[str]:
+        return [key for key in self._entries if key not in self.usable]
 
     async def run(self, ends_at: float) -> None:
-        """Fetch all; returns when each of them is present, or can never be had. ``ends_at``: seconds since 1970.
+        """Fetch all, and what is added, until cancelled. ``ends_at``: seconds since 1970.
 
         Raises:
             PodUnfit: the link has much less than the ``meter`` was promised.
         """
-        if self.is_done:
-            return
         deadline = Deadline.after(ends_at - time.time())
-        async with self._outside.open() as network:
-            store = self._outside.models_in(self._folders, network)
-            try:
-                async with asyncio.TaskGroup() as group:
-                    watch = group.create_task(self._watch_link())
-                    fetches = []
-                    for key in [key for key in self._entries if key not in self.usable]:
-                        has_come = asyncio.Event()
-                        fetches.append(group.create_task(self._fetch(store, key, deadline, has_come)))
-                        await has_come.wait()
-                    await asyncio.gather(*fetches)
-                    watch.cancel()
-            except ExceptionGroup as failures:
-                failure = failures.exceptions[0]
-                raise failure from failure.__cause__
+        try:
+            async with self._outside.open() as network, asyncio.TaskGroup() as group:
+                group.create_task(self._watch_link())
+                asked: set[str] = set()
+                while True:
+                    if (key := next((key for key in self._unfetched() if key not in asked), None)) is None:
+                        await self._added.wait(IDLE_SECONDS)
+                        continue
+                    asked.add(key)
+                    has_come = asyncio.Event()
+                    store = self._outside.models_in(self._folders, network)
+                    group.create_task(self._fetch(store, key, deadline, has_come))
+                    await has_come.wait()
+        except ExceptionGroup as failures:
+            failure = failures.exceptions[0]
+            raise failure from failure.__cause__
 
     async def _fetch(self, store: ModelStore, key: str, deadline: Deadline, has_come: asyncio.Event) -> None:
         """Fetch one, however often it takes; ``has_come`` is set when the link is free for the next one."""
         pauses = backoff_seconds(longest=LONGEST_PAUSE_SECONDS)
-        begun = await asyncio.to_thread(lambda: store.state()[list(self._entries).index(key)].status == "partial")
-        counted: list[int] = [] if begun else [0]
+        counted: list[int] = [] if key in self._begun else [0]
 
         def on_progress(progress: ModelProgress) -> None:
             self._count(key, progress, counted)

@@ -202,6 +202,7 @@ class Runner:
             pauses = backoff_seconds(longest=LEAVE_SECONDS)
             self._obey_state(work.state)
             self._renew(work.lease_seconds)
+            self._downloads.add(work.assets)
             if work.items:
                 await self._accept(work.items)
             elif not self._no_more:
@@ -270,6 +271,7 @@ class Runner:
                 self._look()
                 await self._bell.wait(LOOK_SECONDS)
                 continue
+            event("item_begins", item=item.identifier)
             self._look()
             self._read_ahead()
             await self._make(maker, item)
