@@ -29,6 +29,28 @@ from tests.batch.system.servers import Servers, running
 from tests.batch.system.wanted import Wanted, prepare
 
 KEY = "local"
+GPU = "NVIDIA RTX A4000"
+OFFERS = f"""
+[defaults]
+provider = "runpod"
+download_megabits = 30
+memory_gigabytes = 16
+megapixel_steps_per_second = 0.4
+setup_seconds = 8
+load_seconds = 0.1
+patch_seconds = 0.02
+
+[[offers]]
+gpu = "{GPU}"
+price_class = "interruptible"
+dollars_per_hour = 0.10
+
+[[offers]]
+gpu = "{GPU}"
+price_class = "on_demand"
+dollars_per_hour = 0.17
+"""
+"""What the emulator rents out, at the speed of the built-in engine."""
 SUFFIX = ".png"
 METADATA = "result.json"
 TICK_SECONDS = 0.1
@@ -225,9 +247,12 @@ class Run:
         """Have the batch made; started once more, it goes on."""
         arguments = ["batch", "run", str(self._manifest), "--database", self._database, "--provider", "runpod"]
         arguments += ["--results", f"{self._servers.url}/results", "--pods", "2"]
+        offers = self._folder / "offers.toml"
+        offers.write_text(OFFERS)
+        arguments += ["--offers", str(offers)]
         environment = {
             "RUNPOD_API_KEY": KEY,
-            "RUNPOD_PODS_BASE_URL": self._emulator.url,
+            "RUNPOD_API_BASE_URL": self._emulator.url,
             "DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
         }
         self._coordinator = Process(arguments, environment, self._folder / "coordinator.log")
