@@ -1,0 +1,145 @@
+"""A simulation as one page: its chart and tables, without scripts and without anything from elsewhere. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from comfypod.batch.report.style import STYLE
+from comfypod.batch.report.svg import WIDTH, Scale, element, hint, line, picture, plain, text
+from comfypod.batch.wording import in_dollars, in_percent
+from comfypod.fleet.outcome import Outcome
+from comfypod.fleet.study import FleetStudy
+
+_HEIGHT: Final = 420.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70.0, WIDTH - 20.0, 20.0, _HEIGHT - 50.0
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
+_STYLE: Final = """
+circle.point{fill:var(--other)}circle.best{fill:var(--generate)}
+circle.current{fill:var(--idle)}circle.recommended{fill:none;stroke:var(--bad);stroke-width:3}
+.warning{border-left:.3rem solid var(--bad);padding-left:.8rem}
+"""
+
+
+def study_page(study: FleetStudy) -> str:
+    """The whole page, as HTML."""
+    title = "Settings of an endpoint: what they cost, and how long callers wait"
+    verdict = study.calibration.verdict
+    sections = [
+        element("h1", plain(title)),
+        element("p", plain(study.traffic), class_="summary"),
+        element("p", plain(verdict), class_="summary" if study.calibration.is_calibrated else "warning"),
+        *(element("p", plain(sentence)) for sentence in study.advice.sentences),
+        element("h2", "Dollars against waiting"),
+        element("div", _chart(study), class_="chart"),
+        element(
+            "p",
+            "Each point is one setting: blue, those that no other beats; orange, the present one; ringed in red, "
+            "the one to take. Both axes are logarithmic.",
+            class_="note",
+        ),
+        element("h2", "Those that no other beats"),
+        _table(study.best, lambda outcome: str(outcome.settings)),
+        element("h2", "The present settings, and what else would change them"),
+        _what_ifs(study),
+        element("h2", "Measured, and assumed"),
+        element("ul", "".join(element("li", plain(note)) for note in study.notes)),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f"<title>{plain(title)}</title><style>{STYLE}{_STYLE}</style></head>"
+        f"<body><main>{''.join(sections)}</main></body></html>\n"
+    )
+
+
+def _chart(study: FleetStudy) -> str:
+    across = _logarithmic([outcome.dollars_per_day for outcome in study.outcomes], _LEFT, _RIGHT)
+    up = _logarithmic([outcome.p95_seconds for outcome in study.outcomes], _BOTTOM, _TOP)
+
+    def place(outcome: Outcome) -> tuple[float, float]:
+        return across(_log(outcome.dollars_per_day)), up(_log(outcome.p95_seconds))
+
+    best = set(study.best)
+    parts = [_grid(across, up), line([place(outcome) for outcome in study.best], "made-line")]
+    for outcome in study.outcomes:
+        kind = "current" if outcome is study.current else "best" if outcome in best else "point"
+        parts.append(_point(outcome, place(outcome), kind))
+    if study.advice.recommended is not None:
+        parts.append(_point(study.advice.recommended, place(study.advice.recommended), "recommended", 9.0))
+    parts += [
+        text("dollars a day", (_LEFT + _RIGHT) / 2, _HEIGHT - 8, anchor="middle", class_="tick"),
+        text("p95, seconds", 8, _TOP - 6, class_="tick"),
+    ]
+    return picture("Dollars a day against p95 of every setting", _HEIGHT, parts)
+
+
+def _point(outcome: Outcome, place: tuple[float, float], kind: str, radius: float = 5.0) -> str:
+    told = f"{outcome.settings}: {in_dollars(outcome.dollars_per_day)} a day, p95 {outcome.p95_seconds:.1f} s"
+    return element("circle", hint(told), cx=place[0], cy=place[1], r=radius, class_=kind)
+
+
+def _grid(across: Scale, up: Scale) -> str:
+    lines = [
+        element("line", x1=across(_log(value)), x2=across(_log(value)), y1=_TOP, y2=_BOTTOM, class_="grid")
+        + text(in_dollars(value), across(_log(value)), _BOTTOM + 18, anchor="middle", class_="tick")
+        for value in _ticks(across)
+    ]
+    lines += [
+        element("line", x1=_LEFT, x2=_RIGHT, y1=up(_log(value)), y2=up(_log(value)), class_="grid")
+        + text(f"{value:g} s", _LEFT - 8, up(_log(value)) + 4, anchor="end", class_="tick")
+        for value in _ticks(up)
+    ]
+    return "".join(lines)
+
+
+def _logarithmic(values: Iterable[float], begin: float, end: float) -> Scale:
+    logs = [_log(value) for value in values]
+    return Scale(min(logs) - 0.1, max(logs) + 0.1, begin, end)
+
+
+def _log(value: float) -> float:
+    return math.log10(max(value, 1e-6))
+
+
+def _ticks(scale: Scale) -> list[float]:
+    """1, 2 and 5 of every power of ten that lies within."""
+    powers = range(math.floor(scale.low), math.ceil(scale.high) + 1)
+    values = [step * 10.0**power for power in powers for step in (1, 2, 5)]
+    return [value for value in values if scale.low <= _log(value) <= scale.high]
+
+
+_COLUMNS: Final = ("", "$ a day", "$ each", "p50", "p95", "p99", "used", "first runs", "workers")
+
+
+def _table(outcomes: Sequence[Outcome], name: Callable[[Outcome], str]) -> str:
+    return _rows([(name(outcome), outcome) for outcome in outcomes])
+
+
+def _what_ifs(study: FleetStudy) -> str:
+    return _rows([(f"{study.current.settings}, as it is", study.current), *study.what_ifs])
+
+
+def _rows(named: Sequence[tuple[str, Outcome]]) -> str:
+    head = element("thead", element("tr", "".join(element("th", plain(column)) for column in _COLUMNS)))
+    body = "".join(
+        element("tr", element("th", plain(name)) + "".join(element("td", plain(cell)) for cell in figures(outcome)))
+        for name, outcome in named
+    )
+    return element("div", element("table", head + element("tbody", body)), class_="scroll")
+
+
+def figures(outcome: Outcome) -> tuple[str, ...]:
+    """What is told of an outcome, one for each column: dollars, waiting, use."""
+    return (
+        in_dollars(outcome.dollars_per_day),
+        in_dollars(outcome.dollars_per_request),
+        f"{outcome.p50_seconds:.1f} s",
+        f"{outcome.p95_seconds:.1f} s" + ("" if outcome.keeps_up else ", and growing"),
+        f"{outcome.p99_seconds:.1f} s",
+        in_percent(outcome.used_share),
+        in_percent(outcome.cold_share),
+        f"{outcome.most_workers}",
+    )
