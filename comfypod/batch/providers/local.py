@@ -25,6 +25,7 @@ from comfypod.batch.providers.processes import HeldProcess, ProcessIdentity
 from comfypod.errors import NoCapacity, ProviderRefused, ProviderUnavailable
 
 NAME: Final = "local"
+DEFAULT_FOLDER: Final = Path(".comfypod/pods")
 LOG_NAME: Final = "log"
 _STATE_NAME = "pod.json"
 DEFAULT_OFFER: Final = Offer(

@@ -81,18 +81,18 @@ def find_orphans(
 
 
 def _reason(pod: Pod, batch: KnownBatch | None, now: float, silent_seconds: float) -> Reason | None:
+    """The first that fits."""
     if batch is None:
         return Reason.UNKNOWN_BATCH
-    if pod.state == "ended":
-        return Reason.NOT_RUNNING
-    if batch.state in {"over", "cancelled"}:
-        return Reason.BATCH_OVER if batch.state == "over" else Reason.BATCH_CANCELLED
     known = batch.pods.get(pod.name)
-    if known is None:
-        return Reason.UNKNOWN_POD
-    if known.has_ended:
-        return Reason.GIVEN_UP
-    if now > known.ends_at + LATE_SECONDS:
-        return Reason.PAST_END
     is_watched = batch.watched_at is not None and now <= batch.watched_at + silent_seconds
-    return None if is_watched else Reason.UNWATCHED
+    reasons = {
+        Reason.NOT_RUNNING: pod.state == "ended",
+        Reason.BATCH_OVER: batch.state == "over",
+        Reason.BATCH_CANCELLED: batch.state == "cancelled",
+        Reason.UNKNOWN_POD: known is None,
+        Reason.GIVEN_UP: known is not None and known.has_ended,
+        Reason.PAST_END: known is not None and now > known.ends_at + LATE_SECONDS,
+        Reason.UNWATCHED: not is_watched,
+    }
+    return next((reason for reason, is_so in reasons.items() if is_so), None)

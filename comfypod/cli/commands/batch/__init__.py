@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from comfypod.cli.commands.batch import check, economics, pod, report
+from comfypod.cli.commands.batch import check, economics, pod, reconcile, report
 
 app = typer.Typer(
     no_args_is_help=True, help="Very many pictures from a manifest, planned, made on rented pods, each of them once."
@@ -12,6 +12,7 @@ app = typer.Typer(
 app.add_typer(check.app)
 app.add_typer(economics.app)
 app.add_typer(pod.app)
+app.add_typer(reconcile.app)
 app.add_typer(report.app)
 
 
