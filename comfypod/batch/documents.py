@@ -239,6 +239,8 @@ class Work(Document):
     items: tuple[Item, ...] = ()
     lease_seconds: float
     retry_seconds: float = 5.0
+    assets: tuple[Asset, ...] = ()
+    """Of the items, those that were not ``present``: what `Welcome.assets` lacks of them is to be fetched, too."""
 
 
 class File(Document):

@@ -1,0 +1,1 @@
+"""The coordinator of a batch: it gives pods their items, and keeps as many pods as the plan has."""
