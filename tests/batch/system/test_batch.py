@@ -1,0 +1,24 @@
+"""The whole engine, each part a process of its own: every item arrives exactly once, whatever happens on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from comfypod.batch.figures import figures
+from comfypod.batch.report.page import report_page
+from tests.batch.system.trial import Trial, endure
+from tests.batch.system.wanted import Wanted
+
+
+def test_all_items_arrive_once_though_pods_are_killed_and_outbid_and_results_cannot_be_sent(tmp_path: Path) -> None:
+    trial = Trial(Wanted(items=60), away_seconds=4.0, seconds=240.0)
+    outcome = endure(trial, tmp_path)
+    assert outcome.problems() == []
+    assert [blow.partition(" ")[0] for blow in outcome.blows] == ["lose_machine", "outbid", "results"]
+    account, found = outcome.account, figures(outcome.account)
+    assert len(account.pods) >= 4  # two that were planned, and two in their places
+    assert {pod.end_reason for pod in account.pods} > {"outbid"}
+    assert account.wasted_runs <= 4
+    assert found.dollars > 0
+    assert outcome.fetched_bytes >= sum(trial.wanted.files().values())
+    assert "60 of 60 items made" in report_page(account, found)
