@@ -26,6 +26,7 @@ from comfypod.batch.runner.results import open_results
 from comfypod.batch.runner.runner import LAST_SECONDS, OUTBID, UNFIT, Runner, RunnerOptions
 from comfypod.batch.runner.spool import Spool
 from comfypod.batch.runner.uploads import Uploads
+from comfypod.cloud.pods.own_pod import end_own_pod
 from comfypod.errors import ComfyPodError, CoordinatorRefused, CoordinatorUnavailable, GPUUnavailable, PodUnfit
 from comfypod.logs import event
 from comfypod.orphans import reap_orphans_as_first_process
@@ -48,6 +49,8 @@ NO_CONDITION: Final = Condition(
 def run_pod(root: Path, environment: MutableMapping[str, str], options: RunnerOptions | None = None) -> str:
     """Work on a batch as its environment says, with the worker of the repository at ``root``; returns why it ended.
 
+    Where the end of its program does not end a pod, it is ended here, unless that is under way already.
+
     Raises:
         ConfigurationError: the environment, a setting or a file of the repository is not valid.
         PodUnfit: the machine will not do; the coordinator has been told.
@@ -55,18 +58,27 @@ def run_pod(root: Path, environment: MutableMapping[str, str], options: RunnerOp
         ComfyUIUnavailable: ComfyUI's port is taken.
     """
     pod = PodEnvironment.take(environment)
-    told = pod.for_worker(root, environment)
-    logs.configure(LaunchSettings.from_environment(told))
+    reason = None
+    try:
+        reason = _run(pod, root, pod.for_worker(root, environment), options or RunnerOptions())
+    finally:
+        if reason != OUTBID:
+            end_own_pod(environment)
+    return reason
+
+
+def _run(pod: PodEnvironment, root: Path, environment: Mapping[str, str], options: RunnerOptions) -> str:
+    logs.configure(LaunchSettings.from_environment(environment))
     make_folder(pod.folder)
-    launch = Launch(root, told)
+    launch = Launch(root, environment)
     try:
         launch.start()
     except GPUUnavailable as error:
         asyncio.run(_tell_unfit(pod, NO_CONDITION, error.cause))
         raise PodUnfit(error.cause) from error
-    with launch, WorkerApplication.from_environment(root, told, launch) as worker:
+    with launch, WorkerApplication.from_environment(root, environment, launch) as worker:
         reap_orphans_as_first_process()
-        return asyncio.run(PodProgram(pod, worker, launch, told, options or RunnerOptions()).run())
+        return asyncio.run(PodProgram(pod, worker, launch, environment, options).run())
 
 
 class PodProgram:
