@@ -52,12 +52,14 @@ class Scene:
 
     @property
     def log(self) -> str:
-        return (self.folder / "pod.log").read_text("utf-8", "replace")
+        path = self.folder / "pod.log"
+        return path.read_text("utf-8", "replace") if path.exists() else ""
 
     def start(self, **more: str) -> subprocess.Popen[bytes]:
         """Start the pod, or start it again."""
+        given = {name: os.environ[name] for name in os.environ.keys() - {"COMFYUI_URL", "COMFYUI_COMMAND"}}
         environment = {
-            **os.environ,
+            **given,
             "COMFYPOD_BATCH_URL": self.coordinator.url,
             "COMFYPOD_BATCH_TOKEN": TOKEN,
             "COMFYPOD_BATCH_POD": POD,
@@ -66,8 +68,6 @@ class Scene:
             "DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
             **more,
         }
-        for name in ("COMFYUI_URL", "COMFYUI_COMMAND", "MODELS_DIRECTORY"):
-            environment.pop(name, None)
         with (self.folder / "pod.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "comfypod", "batch", "pod"],
