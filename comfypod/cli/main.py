@@ -11,6 +11,7 @@ from comfypod.cli.commands import (
     comfyui,
     discord,
     emulate,
+    fleet,
     gateway,
     image,
     inspection,
@@ -62,6 +63,7 @@ app.add_typer(pod.app)
 app.add_typer(web.app)
 app.add_typer(master.app, name="master")
 app.add_typer(batch.app, name="batch")
+app.add_typer(fleet.app, name="fleet")
 app.add_typer(gateway.app)
 app.add_typer(discord.app, name="discord")
 app.add_typer(up.app)

@@ -18,6 +18,8 @@ _WORTH_CHANGING = 0.03
 _CONFIRMING_SEEDS = (1, 2, 3)
 _MOST_CONFIRMED = 5
 _NEARLY_FASTEST = 1.1
+_MOST_ACTIVE = 5
+_DISTINCT = 0.95
 
 Simulate = Callable[[EndpointSettings, int], Outcome]
 """Settings and a seed, to what they lead to."""
@@ -34,12 +36,13 @@ class Advice:
 def grid(current: EndpointSettings, requests: int) -> list[EndpointSettings]:
     """Settings around those that there are; the present ones are the first. Max workers and concurrency stay."""
     is_large = requests >= MANY_REQUESTS
+    possible = set(range(current.max_workers + 1))
     values = {
         Scaler.QUEUE_DELAY: (4.0,) if is_large else (2.0, 4.0, 15.0),
         Scaler.REQUEST_COUNT: (1.0, 2.0, 4.0),
     }
-    idles = (1.0, 5.0, 30.0, 120.0) if is_large else (1.0, 5.0, 30.0, 120.0, 600.0)
-    actives = sorted({0, 1, 2, current.active_workers} & set(range(current.max_workers + 1)))
+    idles = (1.0, 5.0, 30.0, 120.0) if is_large else (1.0, 5.0, 30.0, 120.0, 900.0)
+    actives = sorted({0, 1, 2, current.active_workers, min(current.max_workers, _MOST_ACTIVE)} & possible)
     points = [
         replace(current, scaler=scaler, scaler_value=value, idle_seconds=idle, active_workers=active)
         for scaler, its_values in values.items()
@@ -57,6 +60,15 @@ def frontier(outcomes: Sequence[Outcome]) -> list[Outcome]:
         if not best or outcome.p95_seconds < best[-1].p95_seconds:
             best.append(outcome)
     return best
+
+
+def distinct(best: Sequence[Outcome]) -> list[Outcome]:
+    """Of a frontier those that are worth a line: each with a p95 that is clearly less than that of the one before."""
+    kept: list[Outcome] = []
+    for outcome in best:
+        if not kept or outcome.p95_seconds <= _DISTINCT * kept[-1].p95_seconds:
+            kept.append(outcome)
+    return kept
 
 
 def advise(
@@ -79,7 +91,7 @@ def advise(
         found, sentence = _cheapest_within(candidates, most_p95_seconds)
     else:
         found, sentence = _cheaper(candidates, current, simulate)
-    return Advice(found, (sentence, *_price_of_speed(candidates, found or current)))
+    return Advice(found, (sentence, *_how_to_set(found), *_price_of_speed(candidates, found or current)))
 
 
 def _fastest_within(candidates: Sequence[Outcome], most: float) -> tuple[Outcome | None, str]:
@@ -111,10 +123,17 @@ def _cheaper(candidates: Sequence[Outcome], current: Outcome, simulate: Simulate
         if saving >= _WORTH_CHANGING and its_p95 <= _SAME * p95:
             waiting = "same p95" if its_p95 >= p95 / _SAME else f"p95 {its_p95:.1f} s instead of {p95:.1f} s"
             return candidate, (
-                f"{candidate.settings}: {waiting}, {saving:.0%} cheaper "
+                f"{candidate.settings}: {waiting}, {round(100 * saving)} % cheaper "
                 f"(${candidate.dollars_per_day:.2f} instead of ${current.dollars_per_day:.2f} a day)."
             )
     return None, f"Keep {current.settings}: nothing here is cheaper with the same p95 ({current.p95_seconds:.1f} s)."
+
+
+def _how_to_set(found: Outcome | None) -> tuple[str, ...]:
+    """RunPod's REST v2: workers.idleTimeout is rejected with REQUEST_COUNT on endpoints that have a queue."""
+    if found is None or found.settings.scaler is not Scaler.REQUEST_COUNT:
+        return ()
+    return ("Set the idle timeout in the console or by REST v1: v2 refuses it together with REQUEST_COUNT.",)
 
 
 def _price_of_speed(candidates: Sequence[Outcome], base: Outcome) -> tuple[str, ...]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from comfypod.batch.report.style import STYLE
 from comfypod.batch.report.svg import WIDTH, Scale, element, hint, line, picture, plain, text
 from comfypod.batch.wording import in_dollars, in_percent
+from comfypod.fleet.frontier import distinct
 from comfypod.fleet.outcome import Outcome
 from comfypod.fleet.study import FleetStudy
 
@@ -40,7 +41,7 @@ def study_page(study: FleetStudy) -> str:
             class_="note",
         ),
         element("h2", "Those that no other beats"),
-        _table(study.best, lambda outcome: str(outcome.settings)),
+        _rows([(str(outcome.settings), outcome) for outcome in distinct(study.best)]),
         element("h2", "The present settings, and what else would change them"),
         _what_ifs(study),
         element("h2", "Measured, and assumed"),
@@ -111,11 +112,7 @@ def _ticks(scale: Scale) -> list[float]:
     return [value for value in values if scale.low <= _log(value) <= scale.high]
 
 
-_COLUMNS: Final = ("", "$ a day", "$ each", "p50", "p95", "p99", "used", "first runs", "workers")
-
-
-def _table(outcomes: Sequence[Outcome], name: Callable[[Outcome], str]) -> str:
-    return _rows([(name(outcome), outcome) for outcome in outcomes])
+COLUMNS: Final = ("$ a day", "$ each", "p50", "p95", "p99", "used", "first runs", "workers")
 
 
 def _what_ifs(study: FleetStudy) -> str:
@@ -123,7 +120,7 @@ def _what_ifs(study: FleetStudy) -> str:
 
 
 def _rows(named: Sequence[tuple[str, Outcome]]) -> str:
-    head = element("thead", element("tr", "".join(element("th", plain(column)) for column in _COLUMNS)))
+    head = element("thead", element("tr", "".join(element("th", plain(column)) for column in ("", *COLUMNS))))
     body = "".join(
         element("tr", element("th", plain(name)) + "".join(element("td", plain(cell)) for cell in figures(outcome)))
         for name, outcome in named
