@@ -16,15 +16,13 @@ from comfypod.batch.report.charts import (
     pods_chart,
     progress_chart,
 )
-from comfypod.batch.report.style import STYLE
+from comfypod.batch.report.html import chart, html_page, note, section, table
 from comfypod.batch.report.svg import element, plain
 from comfypod.batch.wording import against, in_dollars, in_percent, in_time
 from comfypod.storage.models.progress import format_bytes
 
 MOST_ROWS: Final = 1000
 """Of the table of pods."""
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
-"""Whatever a name might smuggle in, nothing is run or fetched."""
 
 
 def report_page(account: Account, figures: Figures) -> str:
@@ -34,22 +32,16 @@ def report_page(account: Account, figures: Figures) -> str:
         element("h1", plain(title)),
         element("p", plain(_summary(account)), class_="summary"),
         _tiles(account, figures),
-        _section("Items over time", _legend_of_items(account) + _chart(progress_chart(account, figures))),
-        _section("What every pod did", _legend_of_purposes() + _chart(pods_chart(account)) + _too_many(account)),
-        _section("What was paid for", _chart(dollars_chart(figures)) + _purposes_table(figures)),
-        _section("The plan, and what happened", _plan_table(account, figures)),
-        _section("On another GPU", _alternatives(figures)),
-        _section("Failures", _failures(account)),
-        _section("Pods", _pods_table(account)),
-        element("p", plain(f"As of {_moment(account.at)}, by comfypod."), class_="note"),
+        section("Items over time", _legend_of_items(account) + chart(progress_chart(account, figures))),
+        section("What every pod did", _legend_of_purposes() + chart(pods_chart(account)) + _too_many(account)),
+        section("What was paid for", chart(dollars_chart(figures)) + _purposes_table(figures)),
+        section("The plan, and what happened", _plan_table(account, figures)),
+        section("On another GPU", _alternatives(figures)),
+        section("Failures", _failures(account)),
+        section("Pods", _pods_table(account)),
+        note(f"As of {_moment(account.at)}, by comfypod."),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<title>{plain(title)}</title><style>{STYLE}</style></head>"
-        f"<body><main>{''.join(sections)}</main></body></html>\n"
-    )
+    return html_page(title, sections)
 
 
 def _summary(account: Account) -> str:
@@ -75,21 +67,13 @@ def _tiles(account: Account, figures: Figures) -> str:
     return element("dl", "".join(_tile(*tile) for tile in tiles), class_="tiles")
 
 
-def _tile(name: str, value: str, note: str) -> str:
-    values = element("dd", plain(value), class_="value") + element("dd", plain(note), class_="note")
+def _tile(name: str, value: str, remark: str) -> str:
+    values = element("dd", plain(value), class_="value") + element("dd", plain(remark), class_="note")
     return element("div", element("dt", plain(name)) + values)
 
 
 def _runs(count: int) -> str:
     return "no run was for nothing" if not count else f"{count:,} {'run' if count == 1 else 'runs'} for nothing"
-
-
-def _section(title: str, content: str) -> str:
-    return element("section", element("h2", plain(title)) + content)
-
-
-def _chart(drawn: str) -> str:
-    return element("div", drawn, class_="chart")
 
 
 def _legend(entries: Iterable[tuple[str, str]]) -> str:
@@ -111,7 +95,7 @@ def _legend_of_purposes() -> str:
 
 def _too_many(account: Account) -> str:
     more = len(account.pods) - MOST_PODS
-    return element("p", plain(f"{more} more are in the table below."), class_="note") if more > 0 else ""
+    return note(f"{more} more are in the table below.") if more > 0 else ""
 
 
 def _purposes_table(figures: Figures) -> str:
@@ -125,7 +109,7 @@ def _purposes_table(figures: Figures) -> str:
         for purpose in PURPOSES
     ]
     total = ("all", in_time(figures.paid_seconds), "", in_dollars(figures.dollars))
-    return _table(("", "time of all pods", "share", "dollars"), [*rows, total])
+    return table(("", "time of all pods", "share", "dollars"), [*rows, total])
 
 
 def _plan_table(account: Account, figures: Figures) -> str:
@@ -148,31 +132,31 @@ def _plan_table(account: Account, figures: Figures) -> str:
         ("budget", in_dollars(plan.budget_dollars), in_dollars(figures.dollars), ""),
         ("files delivered", "", f"{account.files:,}, {format_bytes(account.file_bytes)}", ""),
     ]
-    return _table(("", "planned", "happened", ""), [row for row in rows if row[1] != "-"])
+    return table(("", "planned", "happened", ""), [row for row in rows if row[1] != "-"])
 
 
 def _alternatives(figures: Figures) -> str:
     if not figures.alternatives:
-        return element("p", plain("Nothing else was on offer, or nothing has been made yet."), class_="note")
-    note = (
+        return note("Nothing else was on offer, or nothing has been made yet.")
+    how = (
         "Dollars per item, estimated: what was made here, at each GPU's own price, set-up and link, and at the speed "
         "that was measured here, or else was promised, as far as promises were kept here."
     )
-    return _chart(alternatives_chart(figures)) + element("p", plain(note), class_="note")
+    return chart(alternatives_chart(figures)) + note(how)
 
 
 def _failures(account: Account) -> str:
     if not account.failures:
-        return element("p", plain("No item failed."), class_="note")
+        return note("No item failed.")
     rows = [(f"{failure.items:,}", failure.code, failure.message) for failure in account.failures]
-    return _table(("items", "code", "of one of them"), rows, class_="words")
+    return table(("items", "code", "of one of them"), rows, class_="words")
 
 
 def _pods_table(account: Account) -> str:
     columns = ("pod", "GPU", "price", "items", "end", "dollars", "paid", *(WORDS[purpose] for purpose in PURPOSES))
     more = len(account.pods) - MOST_ROWS
-    note = element("p", plain(f"{more} more are in the JSON report."), class_="note") if more > 0 else ""
-    return _table(columns, [_pod_row(account, pod) for pod in account.pods[:MOST_ROWS]]) + note
+    others = note(f"{more} more are in the JSON report.") if more > 0 else ""
+    return table(columns, [_pod_row(account, pod) for pod in account.pods[:MOST_ROWS]]) + others
 
 
 def _pod_row(account: Account, pod: PodAccount) -> Sequence[str]:
@@ -187,17 +171,6 @@ def _pod_row(account: Account, pod: PodAccount) -> Sequence[str]:
         in_time(sum(seconds.values())),
         *(in_time(seconds[purpose]) for purpose in PURPOSES),
     )
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]], class_: str = "") -> str:
-    head = element("thead", element("tr", "".join(element("th", plain(name), scope="col") for name in columns)))
-    body = element("tbody", "".join(_row(row) for row in rows))
-    return element("div", element("table", head + body, class_=class_), class_="scroll")
-
-
-def _row(cells: Sequence[str]) -> str:
-    first = element("th", plain(cells[0]), scope="row")
-    return element("tr", first + "".join(element("td", plain(cell)) for cell in cells[1:]))
 
 
 def _moment(at: float | None) -> str:
