@@ -33,7 +33,7 @@ GPU = "NVIDIA RTX A4000"
 OFFERS = f"""
 [defaults]
 provider = "runpod"
-download_megabits = 30
+download_megabits = 3
 memory_gigabytes = 16
 megapixel_steps_per_second = 0.4
 setup_seconds = 8
@@ -254,6 +254,7 @@ class Run:
             "RUNPOD_API_KEY": KEY,
             "RUNPOD_API_BASE_URL": self._emulator.url,
             "DOWNLOAD_ALLOWED_HOSTS": "127.0.0.1",
+            "XDG_CACHE_HOME": str(self._folder / "cache"),  # what it learns is of no use to anybody
         }
         self._coordinator = Process(arguments, environment, self._folder / "coordinator.log")
 
