@@ -10,12 +10,13 @@ import sqlalchemy as sa
 
 from comfypod.batch.account import MOST_SAMPLES, Account, Failure, PodAccount, Progress, Sample, Speed
 from comfypod.batch.documents import GIGABYTE, ItemState, Offer, Plan
-from comfypod.batch.store.counts import totals
-from comfypod.batch.store.records import GroupCounts
-from comfypod.batch.store.schema import BATCHES, GROUPS, PODS, RECORDS, SAMPLES, SPEEDS
+from comfypod.batch.store.counts import STATES, totals
+from comfypod.batch.store.records import GroupCounts, Standing
+from comfypod.batch.store.schema import BATCHES, GROUPS, PODS, RECORDS, SAMPLES, SHARES, SPEEDS
 from comfypod.batch.store.section import Section
 
 Point = TypeVar("Point")
+MOST_WAITING = 2000
 _MOST_FAILURES = 50
 
 
@@ -39,6 +40,35 @@ class Accounts(Section):
             )
             for row in rows
         ]
+
+    def standing(self, batch: int) -> Standing:
+        """How far it is."""
+        items = sum((GROUPS.c[state] for state in STATES[1:]), GROUPS.c[STATES[0]])
+        ended = sum((GROUPS.c[state] for state in ("failed", "cancelled")), GROUPS.c.succeeded)
+        done = sa.func.sum(GROUPS.c.work * ended / items)
+        room = SHARES.c.planned - SHARES.c.taken
+        left = sa.case((room < GROUPS.c.waiting, room), else_=GROUPS.c.waiting)
+        of_pods = (
+            sa.select(SHARES.c.pod_number, sa.func.sum(GROUPS.c.work / items * left))
+            .join(GROUPS, sa.and_(GROUPS.c.batch == SHARES.c.batch, GROUPS.c.number == SHARES.c.group_number))
+            .where(SHARES.c.batch == batch, GROUPS.c.waiting > 0, room > 0)
+            .group_by(SHARES.c.pod_number)
+        )
+        of_batch = sa.select(done, sa.func.sum(GROUPS.c.work), sa.func.sum(GROUPS.c.leased))
+        waiting = sa.select(GROUPS.c.number).where(GROUPS.c.batch == batch, GROUPS.c.waiting > 0)
+        with self._database.read() as connection:
+            columns = [BATCHES.c[name] for name in ("state", "started_at", "ended_at")]
+            row = connection.execute(sa.select(*columns).where(BATCHES.c.number == batch)).one()
+            done_work, work, leased = connection.execute(of_batch.where(GROUPS.c.batch == batch, items > 0)).one()
+            return Standing(
+                state=row.state,
+                started_at=row.started_at,
+                ended_at=row.ended_at,
+                done_share=done_work / work if work else 0.0,
+                waiting=tuple(connection.scalars(waiting.order_by(GROUPS.c.number).limit(MOST_WAITING))),
+                leased=int(leased or 0),
+                work_left={int(number): float(value) for number, value in connection.execute(of_pods)},
+            )
 
     def account(self, batch: int) -> Account:
         """All that is known of it now, in one transaction."""

@@ -65,6 +65,18 @@ class Batches(Section):
             raise BatchNotFound(identifier or "at all")
         return _batch((exact or rows)[0])
 
+    def of(self, batch: int) -> Batch:
+        """A batch by its number.
+
+        Raises:
+            BatchNotFound: it is gone.
+        """
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(*_SHOWN).where(BATCHES.c.number == batch)).first()
+        if row is None:
+            raise BatchNotFound(str(batch))
+        return _batch(row)
+
     def batches(self, limit: int = 50) -> list[Batch]:
         """The newest ones."""
         query = sa.select(*_SHOWN).order_by(BATCHES.c.number.desc()).limit(limit)

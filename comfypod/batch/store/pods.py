@@ -54,13 +54,15 @@ class Pods(Section):
         with self._changing(batch) as (connection, _):
             connection.execute(sa.insert(PODS).values(**row, **zero, **none))
 
-    def rented(self, batch: int, pod: Pod) -> None:
-        """A pod is there, and is paid for from now on."""
-        values = {
+    def rented(self, batch: int, pod: Pod, wish: PodWish | None = None) -> None:
+        """A pod is there, and is paid for from now on; ``wish``: the one that was granted, if it was not the first."""
+        values: dict[str, Any] = {
             "identifier": pod.identifier,
             "dollars_per_hour": pod.dollars_per_hour,
             "rented_at": sa.func.coalesce(PODS.c.rented_at, pod.started_at, self._clock()),
         }
+        if wish is not None:
+            values |= {"offer": wish.offer.model_dump(mode="json"), "bid_dollars_per_hour": wish.bid_dollars_per_hour}
         with self._changing(batch) as (connection, _):
             key = (PODS.c.batch == batch, PODS.c.name == pod.name)
             connection.execute(sa.update(PODS).where(*key).values(values))

@@ -145,3 +145,25 @@ class Told:
     accepted: tuple[str, ...] = ()
     already: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far a batch is, as far as its pods depend on it.
+
+    Args:
+        started_at: all of its items are there since then.
+        ended_at: when it was over, or was cancelled.
+        done_share: of its work, 0 to 1.
+        waiting: groups of which something waits, in the plan's order; the first `MOST_WAITING`.
+        leased: items.
+        work_left: waiting megapixel-steps of each pod's own share, by the pod's number.
+    """
+
+    state: BatchState
+    started_at: float | None
+    ended_at: float | None
+    done_share: float
+    waiting: tuple[int, ...]
+    leased: int
+    work_left: Mapping[int, float]

@@ -292,7 +292,7 @@ def test_counts_are_those_of_the_rows(both: BatchStore, clock: Clock) -> None:
             both.record(batch.number, pods[(step + step % 4 // 3) % 3], records)
     with both._database.read() as connection:
         grouped = connection.exec_driver_sql("SELECT state, count(*) FROM batch_items GROUP BY state")
-        rows = {state: count for state, count in grouped.all()}
+        rows = dict(grouped.all())
         shares = connection.exec_driver_sql(
             "SELECT s.taken, (SELECT count(*) FROM batch_items i WHERE i.group_number = s.group_number "
             "AND i.pod_number = s.pod_number AND i.state <> 'waiting') FROM batch_shares s"
