@@ -7,26 +7,32 @@ from pathlib import Path
 from typing import Final
 
 from comfypod.batch.documents import Offer
-from comfypod.batch.providers import local, runpod_pods
+from comfypod.batch.providers import local, runpod_pods, skypilot
 from comfypod.batch.providers.interface import Provider
 from comfypod.batch.providers.local import LocalProvider
 from comfypod.batch.providers.runpod_pods import RunPodProvider
+from comfypod.batch.providers.skypilot import SkyPilotProvider
 from comfypod.cloud.pods.account import find_account
 from comfypod.errors import ConfigurationError
 
-PROVIDERS: Final = (local.NAME, runpod_pods.NAME)
+PROVIDERS: Final = (local.NAME, runpod_pods.NAME, skypilot.NAME)
 
 
-def open_provider(name: str, known: Sequence[Offer] = (), *, folder: Path = local.DEFAULT_FOLDER) -> Provider:
-    """``local``, whose processes are kept track of in ``folder``, or ``runpod``; call ``close`` in the end.
+def open_provider(name: str, known: Sequence[Offer] = (), *, folder: Path | None = None) -> Provider:
+    """``local``, ``runpod`` or ``skypilot``; call ``close`` in the end.
 
-    ``known``: offers. Of this machine, as they are; RunPod's with speeds, to which it adds its prices of the moment.
+    Args:
+        name: which.
+        known: offers. Of this machine, as they are; RunPod's for their speeds, its prices are those of the moment.
+        folder: where processes of this machine are kept track of, and where SkyPilot's tasks are written.
 
     Raises:
         ConfigurationError: there is no such provider, or no key for it.
     """
     if name == local.NAME:
-        return LocalProvider(folder, known or [local.DEFAULT_OFFER])
+        return LocalProvider(folder or local.DEFAULT_FOLDER, known or [local.DEFAULT_OFFER])
     if name == runpod_pods.NAME:
         return RunPodProvider(find_account(), known)
-    raise ConfigurationError([f"There is no provider {name!r} of pods; there are {' and '.join(PROVIDERS)}."])
+    if name == skypilot.NAME:
+        return SkyPilotProvider(folder or skypilot.DEFAULT_FOLDER, known)
+    raise ConfigurationError([f"There is no provider {name!r} of pods; there are {', '.join(PROVIDERS)}."])

@@ -31,7 +31,7 @@ class ReconcileCommand:
     provider: str
     database: str | None
     """None: nothing is known of any batch."""
-    folder: Path
+    folder: Path | None
     end: bool
     unknown: bool
     every_seconds: float | None
@@ -124,7 +124,8 @@ def _summarize(command: ReconcileCommand, pods: Sequence[Pod], orphans: Sequence
     if not command.end and orphans:
         _print_table(orphans)
         dollars = sum(orphan.pod.dollars_per_hour for orphan in orphans)
-        write_line(f"{len(orphans)} of {len(pods)} pods, {in_dollars(dollars)} an hour; --end ends them.")
+        how = "--end ends them" if all(orphan.is_sure for orphan in orphans) else "--end, and --unknown, end them"
+        write_line(f"{len(orphans)} of {len(pods)} pods, {in_dollars(dollars)} an hour; {how}.")
     elif not orphans and command.every_seconds is None:
         write_line(f"No orphans among {len(pods)} pods.")
     spared = [orphan for orphan in orphans if not orphan.is_sure]

@@ -23,10 +23,11 @@ def reconcile(
     no_database: Annotated[
         bool, typer.Option("--no-database", help="Whatever the database said is lost: no batch is known.")
     ] = False,
-    provider: Annotated[str, typer.Option(help="Whose pods: local or runpod.")] = "runpod",
+    provider: Annotated[str, typer.Option(help="Whose pods: local, runpod or skypilot.")] = "runpod",
     pods_folder: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where processes of this machine are kept track of.", file_okay=False)
-    ] = Path(".comfypod/pods"),
+        Path | None,
+        typer.Option(metavar="DIR", help="Of local: where they are kept track of. Default: .comfypod/pods."),
+    ] = None,
     end: Annotated[bool, typer.Option("--end", help="End them.")] = False,
     unknown: Annotated[
         bool,
