@@ -54,7 +54,7 @@ def _usable(market: Market, lot: Lot) -> Sequence[int]:
 
 def _work_dollars(market: Market, lot: Lot) -> float:
     """Work and changes of patches, each group on the offer that is best for it."""
-    best = np.full(len(lot.groups), math.inf)
+    best = np.full(len(lot.members), math.inf)
     for number in _usable(market, lot):
         offer = market.offers[number]
         begin = offer.setup_seconds + lot.closure_bytes.min() / offer.download_bytes_per_second
@@ -79,7 +79,7 @@ def _start(market: Market, lots: Sequence[Lot]) -> _Start:
 
 def _least_pods(market: Market, lots: Sequence[Lot], working: float, start: _Start) -> int:
     """As the cap and the deadline need them."""
-    every = market.size_bytes(frozenset().union(*(lot.assets for lot in lots)))
+    every = market.table.size_bytes(frozenset().union(*(lot.assets for lot in lots)))
     by_cap = math.ceil(every / market.demands.payload_cap_bytes - 1e-9)
     deadline = market.demands.deadline_seconds
     by_deadline = 0

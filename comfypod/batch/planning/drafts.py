@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from comfypod.batch.planning.lots import Lot, in_order
+from comfypod.batch.planning.lots import Lot, join
 from comfypod.batch.planning.market import Market
 
 
@@ -32,8 +32,8 @@ class Draft:
     choice: tuple[int, ...] = ()
 
     @cached_property
-    def assets(self) -> frozenset[str]:
-        """Keys of all files."""
+    def assets(self) -> frozenset[int]:
+        """All files."""
         if len(self.lots) == 1:
             return self.lots[0].assets
         return frozenset().union(*(lot.assets for lot in self.lots))
@@ -43,7 +43,7 @@ class Draft:
         """Of all files, those that lots share counted once."""
         whole = sum(lot.size_bytes for lot in self.lots)
         count = sum(len(lot.assets) for lot in self.lots)
-        return whole if len(self.assets) == count else self.market.size_bytes(self.assets)
+        return whole if len(self.assets) == count else self.market.table.size_bytes(self.assets)
 
     @cached_property
     def memory_bytes(self) -> int:
@@ -70,6 +70,17 @@ class Draft:
                 found.append(Price(self.market.dollars(offer, seconds, self.size_bytes), seconds, offer))
         return sorted(found)
 
+    @cached_property
+    def least_work_seconds(self) -> float:
+        """On the fastest offer, without anything before it."""
+        offers = range(len(self.market.offers))
+        return min(sum(lot.work / lot.speeds[offer] for lot in self.lots) for offer in offers)
+
+    @cached_property
+    def least_seconds(self) -> float:
+        """On the fastest offer, set-up included."""
+        return self.least_work_seconds + min(offer.setup_seconds for offer in self.market.offers)
+
     def seconds(self, offer: int) -> float:
         """On one offer: from rented to ended, interruptions included."""
         first = min(lot.first_seconds[offer] for lot in self.lots)
@@ -86,7 +97,7 @@ class Draft:
         """From the first file to the last item."""
         speed = self.market.offers[offer].download_bytes_per_second
         shares = self.size_bytes < sum(lot.size_bytes for lot in self.lots)
-        seen: set[str] = set()
+        seen: set[int] = set()
         come = done = 0.0
         for lot in self.sequence(offer):
             bases, all_files = self._present(lot, seen) if shares else (0, 0)
@@ -94,10 +105,10 @@ class Draft:
             come += lot.download_seconds[offer] - all_files / speed
         return done
 
-    def _present(self, lot: Lot, seen: set[str]) -> tuple[int, int]:
+    def _present(self, lot: Lot, seen: set[int]) -> tuple[int, int]:
         """Bytes of a lot that are there already: of its bases, and in all."""
-        bases = self.market.size_bytes(lot.bases & seen)
-        every = self.market.size_bytes(lot.assets & seen)
+        bases = self.market.table.size_bytes(lot.bases & seen)
+        every = self.market.table.size_bytes(lot.assets & seen)
         seen |= lot.assets
         return bases, every
 
@@ -110,16 +121,10 @@ def merged(first: Draft, second: Draft) -> Draft:
 
 def together(lots: Iterable[Lot]) -> tuple[Lot, ...]:
     """Lots, of which those with the same bases are one."""
-    by_bases: dict[frozenset[str], list[Lot]] = {}
+    by_bases: dict[frozenset[int], list[Lot]] = {}
     for lot in lots:
         by_bases.setdefault(lot.bases, []).append(lot)
-    return tuple(_one(parts) for parts in by_bases.values())
-
-
-def _one(parts: Sequence[Lot]) -> Lot:
-    if len(parts) == 1:
-        return parts[0]
-    return in_order(parts[0].market, [group for lot in parts for group in lot.groups])
+    return tuple(parts[0] if len(parts) == 1 else join(parts) for parts in by_bases.values())
 
 
 def _johnson(lot: Lot, offer: int) -> tuple[int, float]:

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from comfypod.batch.planning.drafts import Draft, Price, together
-from comfypod.batch.planning.lots import Lot, split_lot
+from comfypod.batch.planning.lots import Lot, take
 from comfypod.batch.planning.splitting import part_of
 
+_DISSOLVED = 40
+"""So many pods, those with the least to do, are tried to be done without."""
 _PAIRS = 2000
 """At most so many are looked at for each pod that is one too many."""
 
@@ -20,10 +22,13 @@ def dissolve(pods: Sequence[Draft]) -> list[Draft]:
     Under a deadline merging leaves gaps, since it moves whole pods; here lots are taken apart to fill them.
     """
     found = list(pods)
-    for pod in sorted(pods, key=lambda pod: pod.price.seconds):
-        if len(found) < 2 or pod not in found or not pod.prices:
-            continue
+    deadline = pods[0].market.demands.deadline_seconds if pods else None
+    for pod in sorted(pods, key=lambda pod: pod.price.seconds)[:_DISSOLVED]:
         others = [other for other in found if other is not pod]
+        if deadline is None or len(others) == len(found) or not others:
+            continue  # it has become another one meanwhile
+        if sum(deadline - other.price.seconds for other in others) < pod.least_work_seconds:
+            break
         spread = _spread(pod, others)
         if spread is not None and _dollars(spread) < _dollars(found) - 1e-12:
             found = spread
@@ -163,5 +168,5 @@ def _halves(pod: Draft) -> list[Draft]:
             min(sides, key=lambda side: sum(other.work for other in side)).append(lot)
         parts = [tuple(side) for side in sides]
     else:
-        parts = [(lot,) for lot in split_lot(pod.lots[0], [pod.lots[0].work / 2])]
+        parts = [(part,) for part in take(pod.lots[0], pod.lots[0].work / 2) if part is not None]
     return [Draft(pod.market, part) for part in parts if part]

@@ -7,71 +7,88 @@ beginning of its downloads to the end of its work.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from comfypod.batch.planning.market import Market
+from comfypod.batch.planning.table import Floats, Integers, summed
 from comfypod.batch.planning.workload import Group
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
 class Lot:
-    """Groups that have the same bases, in the order in which their patches come."""
+    """Groups that have the same bases, in the order in which their patches come.
+
+    ``members`` are numbers of groups, ``items`` and ``works`` what of each of them belongs to this lot.
+    """
 
     market: Market
-    groups: tuple[Group, ...]
+    members: Integers
+    items: Integers
+    works: Floats
 
     @cached_property
-    def bases(self) -> frozenset[str]:
-        """Keys."""
-        return frozenset(self.groups[0].signature.bases)
+    def bases(self) -> frozenset[int]:
+        """Files."""
+        table = self.market.table
+        return table.bases[int(table.base_sets[self.members[0]])]
 
     @cached_property
-    def assets(self) -> frozenset[str]:
-        """Keys of all files."""
-        return self.bases.union(*(group.signature.patches for group in self.groups))
+    def assets(self) -> frozenset[int]:
+        """All files."""
+        return self.bases.union(self._first_uses[0].tolist())
 
     @cached_property
     def bases_bytes(self) -> int:
         """Of the files that come first."""
-        return self.market.size_bytes(self.bases)
+        return self.market.table.size_bytes(self.bases)
 
     @cached_property
     def size_bytes(self) -> int:
         """Of all files."""
-        return self.market.size_bytes(self.assets)
+        return self.bases_bytes + int(self.market.table.sizes[self._first_uses[0]].sum())
 
     @cached_property
     def memory_bytes(self) -> int:
         """Of the GPU."""
-        return self.market.memory_bytes(self.groups[0].signature)
-
-    @cached_property
-    def items(self) -> int:
-        """How many."""
-        return sum(group.items for group in self.groups)
+        return self.market.memory_bytes(self.bases)
 
     @cached_property
     def work(self) -> float:
         """In megapixel-steps."""
-        return sum(group.work for group in self.groups)
+        return float(self.works.sum())
 
     @cached_property
     def speeds(self) -> tuple[float, ...]:
         """Megapixel-steps per second, by offer."""
-        return self.market.speeds(self.groups[0].signature)
+        return self.market.speeds(self.bases)
+
+    @cached_property
+    def has_patches(self) -> Floats:
+        """Of each group, 1 or 0."""
+        table = self.market.table
+        return (table.starts[self.members + 1] > table.starts[self.members]).astype(np.float64)
 
     @cached_property
     def changes(self) -> int:
         """Of patches."""
         return int(self.has_patches.sum())
+
+    @cached_property
+    def closure_bytes(self) -> Floats:
+        """Of each group: all of its files."""
+        return self.market.table.patch_bytes[self.members] + self.bases_bytes
+
+    @cached_property
+    def arrived_bytes(self) -> Floats:
+        """Of each group: what has come when it can begin, files coming in the order of groups."""
+        files, owners = self._first_uses
+        new = summed(owners, self.market.table.sizes[files], len(self.members))
+        come: Floats = np.cumsum(new) + self.bases_bytes
+        return come
 
     @cached_property
     def download_seconds(self) -> tuple[float, ...]:
@@ -91,9 +108,9 @@ class Lot:
         """By offer: from the beginning of its downloads to the end of its work."""
         found = []
         for offer, speed in zip(self.market.offers, self.speeds, strict=True):
-            ready = self.arrived_bytes / offer.download_bytes_per_second
             seconds = self.works / speed + self.has_patches * offer.patch_seconds
             remaining = np.cumsum(seconds[::-1])[::-1]
+            ready = self.arrived_bytes / offer.download_bytes_per_second
             found.append(float(np.max(ready + remaining)) + offer.load_seconds)
         return tuple(found)
 
@@ -103,130 +120,109 @@ class Lot:
         first = float(self.arrived_bytes[0])
         return tuple(first / offer.download_bytes_per_second + offer.load_seconds for offer in self.market.offers)
 
-    @cached_property
-    def works(self) -> Floats:
-        """Of each group, in megapixel-steps."""
-        return np.array([group.work for group in self.groups], dtype=np.float64)
+    def groups(self) -> Iterator[Group]:
+        """The groups, with what of them belongs to this lot."""
+        groups = self.market.table.groups
+        parts = zip(self.members.tolist(), self.items.tolist(), self.works.tolist(), strict=True)
+        return (Group(groups[member].signature, items, work) for member, items, work in parts)
 
     @cached_property
-    def has_patches(self) -> Floats:
-        """Of each group, 1 or 0."""
-        return np.array([1.0 if group.signature.patches else 0.0 for group in self.groups])
-
-    @cached_property
-    def closure_bytes(self) -> Floats:
-        """Of each group: all of its files."""
-        sizes = self.market.sizes
-        patches = [sum([sizes[key] for key in group.signature.patches]) for group in self.groups]
-        return np.array(patches, dtype=np.float64) + self.bases_bytes
-
-    @cached_property
-    def arrived_bytes(self) -> Floats:
-        """Of each group: what has come when it can begin, files coming in the order of groups."""
-        sizes, seen, come = self.market.sizes, set[str](), self.bases_bytes
-        arrived = []
-        for group in self.groups:
-            for key in group.signature.patches:
-                if key not in seen:
-                    seen.add(key)
-                    come += sizes[key]
-            arrived.append(come)
-        return np.array(arrived, dtype=np.float64)
+    def _first_uses(self) -> tuple[Integers, Integers]:
+        """Files of patches, each once, and the place of the group that needs it first."""
+        owners, files = self.market.table.patches_of(self.members)
+        once, first = np.unique(files, return_index=True)
+        return once, owners[first]
 
 
-def make_lots(market: Market, groups: Sequence[Group]) -> list[Lot]:
+def make_lots(market: Market) -> list[Lot]:
     """One lot for all groups with the same bases; more, where their files are more than a pod may hold."""
-    by_bases: dict[frozenset[str], list[Group]] = {}
-    for group in groups:
-        by_bases.setdefault(frozenset(group.signature.bases), []).append(group)
-    return [
-        Lot(market, tuple(part))
-        for members in by_bases.values()
-        for part in _within_cap(market, sorted(members, key=lambda group: _lightness(market, group)))
-    ]
+    table = market.table
+    order = np.argsort(table.base_sets, kind="stable")
+    bounds = np.flatnonzero(np.diff(table.base_sets[order])) + 1
+    return [lot for members in np.split(order, bounds) for lot in _within_cap(_in_order(market, members))]
 
 
-def split_lot(lot: Lot, fits: Sequence[float]) -> list[Lot]:
-    """Parts of a lot whose work is at most ``fits`` megapixel-steps, part by part; the last one has what is left.
+def join(lots: Sequence[Lot]) -> Lot:
+    """Parts with the same bases as one."""
+    members = np.concatenate([lot.members for lot in lots])
+    once, places = np.unique(members, return_inverse=True)
+    items = summed(places, np.concatenate([lot.items for lot in lots]), len(once)).astype(np.int64)
+    works = summed(places, np.concatenate([lot.works for lot in lots]), len(once))
+    return _in_order(lots[0].market, once, items, works)
 
-    Groups stay whole where they can: equal patches stay together. The parts follow the order of patches, so that
-    neighbours in a part share what they can.
+
+def take(lot: Lot, work: float) -> tuple[Lot | None, Lot | None]:
+    """So much of a lot's work at most, as whole items, and the rest; None: nothing.
+
+    Groups stay whole but for one, and those with similar patches stay together, so that a part has few of the files.
     """
-    parts: list[list[Group]] = []
-    left = sorted(lot.groups, key=lambda group: group.signature.patches, reverse=True)
-    for capacity in fits:
-        if not left:
-            break
-        part, room = [], capacity
-        while left and room > 0:
-            taken, rest = divide(left[-1], room)
-            if taken is None:
-                break
-            left.pop()
-            if rest is not None:
-                left.append(rest)
-            part.append(taken)
-            room -= taken.work
-            if rest is not None:
-                break
-        parts.append(part)
-    parts.append(left[::-1])
-    return [in_order(lot.market, part) for part in parts if part]
+    if lot.work <= work:
+        return lot, None
+    order = np.argsort(lot.market.table.places[lot.members], kind="stable")
+    members, items, works = lot.members[order], lot.items[order], lot.works[order]
+    done = np.cumsum(works)
+    whole = int(np.searchsorted(done, work * (1 + 1e-12), side="right"))
+    if whole == len(members):
+        return lot, None
+    each = works[whole] / items[whole]
+    cut = int((work - (done[whole - 1] if whole else 0.0)) / each + 1e-9)
+    cut = max(0, min(cut, int(items[whole]) - 1))
+    end = whole + (1 if cut else 0)
+    if not end:
+        return None, lot
+    taken, left = items[:end].copy(), items[whole:].copy()
+    if cut:
+        taken[-1] = cut
+        left[0] -= cut
+    return (
+        _in_order(lot.market, members[:end], taken, works[:end] * (taken / items[:end])),
+        _in_order(lot.market, members[whole:], left, works[whole:] * (left / items[whole:])),
+    )
 
 
-def divide(group: Group, work: float) -> tuple[Group | None, Group | None]:
-    """As many items of a group as have at most so much work, and the others; None: no items."""
-    if group.work <= work * (1 + 1e-12):
-        return group, None
-    each = group.work / group.items
-    items = math.floor(work / each + 1e-9)
-    if items < 1:
-        return None, group
-    rest = group.items - items
-    return group._replace(items=items, work=each * items), group._replace(items=rest, work=each * rest)
+def _in_order(market: Market, members: Integers, items: Integers | None = None, works: Floats | None = None) -> Lot:
+    """A lot of these groups, or of parts of them: what has few bytes of patches for its work comes first."""
+    table = market.table
+    items = table.items[members] if items is None else items
+    works = table.works[members] if works is None else works
+    order = np.lexsort((table.places[members], table.patch_bytes[members] / works))
+    return Lot(market, members[order], items[order], works[order])
 
 
-def in_order(market: Market, groups: Sequence[Group]) -> Lot:
-    """A lot of these groups, which have the same bases; parts of one group are one again."""
-    together: dict[tuple[tuple[str, ...], tuple[str, ...]], Group] = {}
-    for group in groups:
-        key = (group.signature.bases, group.signature.patches)
-        found = together.get(key)
-        together[key] = (
-            group if found is None else found._replace(items=found.items + group.items, work=found.work + group.work)
-        )
-    return Lot(market, tuple(sorted(together.values(), key=lambda group: _lightness(market, group))))
-
-
-def _lightness(market: Market, group: Group) -> tuple[float, tuple[str, ...]]:
-    """Bytes of patches for each unit of work: what has little of them comes first."""
-    sizes = market.sizes
-    size = sum(sizes[key] for key in group.signature.patches)
-    return size / group.work, group.signature.patches
-
-
-def _within_cap(market: Market, groups: Sequence[Group]) -> Iterator[list[Group]]:
-    """Groups with the same bases, in as many parts as the cap needs: each goes where it adds the fewest bytes."""
-    cap, sizes = market.demands.payload_cap_bytes, market.sizes
-    bases = market.size_bytes(frozenset(groups[0].signature.bases))
-    patches = {key for group in groups for key in group.signature.patches}
-    if bases + sum(sizes[key] for key in patches) <= cap:
-        yield list(groups)
-        return
-    parts: list[tuple[list[Group], set[str], int]] = []
-    for group in sorted(groups, key=lambda group: group.signature.patches):
-        best, added = None, 0
-        for number, (_, present, size) in enumerate(parts):
-            new = sum(sizes[key] for key in group.signature.patches if key not in present)
-            if size + new <= cap and (best is None or new < added):
-                best, added = number, new
+def _within_cap(lot: Lot) -> list[Lot]:
+    """A lot in as many as the cap needs: each group goes where it adds the fewest bytes."""
+    market, cap = lot.market, lot.market.demands.payload_cap_bytes
+    if lot.size_bytes <= cap:
+        return [lot]
+    sizes = market.table.sizes
+    owners, files = market.table.patches_of(lot.members)
+    patches = np.split(files, np.flatnonzero(np.diff(owners)) + 1)
+    with_patches = dict(zip(np.unique(owners).tolist(), patches, strict=True))
+    parts: list[_Part] = []
+    for place in np.argsort(market.table.places[lot.members], kind="stable").tolist():
+        own = frozenset(with_patches[place].tolist()) if place in with_patches else frozenset()
+        fits = [(part.added(own, sizes), number) for number, part in enumerate(parts)]
+        best = min(((new, number) for new, number in fits if parts[number].size + new <= cap), default=None)
         if best is None:
-            own = set(group.signature.patches)
-            parts.append(([group], own, bases + sum(sizes[key] for key in own)))
-        else:
-            members, present, size = parts[best]
-            members.append(group)
-            present.update(group.signature.patches)
-            parts[best] = (members, present, size + added)
-    for members, _, _ in parts:
-        yield sorted(members, key=lambda group: _lightness(market, group))
+            parts.append(_Part([], set(), lot.bases_bytes))
+        parts[-1 if best is None else best[1]].add(place, own, sizes)
+    return [_in_order(market, lot.members[np.sort(part.places)]) for part in parts]
+
+
+@dataclass
+class _Part:
+    """Groups on their way into a lot of their own, by their places in the lot that is too large."""
+
+    places: list[int]
+    present: set[int]
+    size: float
+
+    def added(self, files: frozenset[int], sizes: Floats) -> float:
+        """Bytes that come with these files."""
+        return float(sum(sizes[file] for file in files if file not in self.present))
+
+    def add(self, place: int, files: frozenset[int], sizes: Floats) -> None:
+        """One more group."""
+        self.size += self.added(files, sizes)
+        self.present |= files
+        self.places.append(place)

@@ -4,50 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final
 
-from comfypod.batch.documents import GIGABYTE, Asset, Offer, Signature
+from comfypod.batch.documents import GIGABYTE, Asset, Offer
 from comfypod.batch.planning.demands import Demands
 from comfypod.batch.planning.learned import LearnedSpeeds, kind_of
+from comfypod.batch.planning.table import Table
 
 HOUR: Final = 3600.0
 _COMPUTATION_BYTES: Final = 2 * GIGABYTE
 """Of GPU memory beside the weights: latents, activations, and what CUDA itself takes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Market:
-    """The offers of a plan, by number, and the sizes of files."""
+    """The offers of a plan, by number, what is wanted, and what is to be made."""
 
     offers: tuple[Offer, ...]
     assets: Mapping[str, Asset]
+    table: Table
     demands: Demands
     learned: LearnedSpeeds
 
-    def size_bytes(self, keys: frozenset[str]) -> int:
-        """To be fetched, of files together."""
-        sizes = self.sizes
-        return sum(sizes[key] for key in keys)
-
-    @cached_property
-    def sizes(self) -> Mapping[str, int]:
-        """Of files by key, as they are fetched and kept on a pod: what comes with the image is neither."""
-        return {key: 0 if asset.comes_with_image else asset.size_bytes for key, asset in self.assets.items()}
-
-    def memory_bytes(self, signature: Signature) -> int:
-        """Of the GPU, for items with this signature: its largest base file, and room for the computation.
+    def memory_bytes(self, bases: frozenset[int]) -> int:
+        """Of the GPU, for items with these bases: the largest of the files, and room for the computation.
 
         ComfyUI loads text encoders, models and VAEs in turn, so only the largest counts.
         """
         if self.demands.gpu_memory_bytes is not None:
             return self.demands.gpu_memory_bytes
-        largest = max((self.assets[key].size_bytes for key in signature.bases), default=0)
-        return largest + _COMPUTATION_BYTES
+        return max((self.assets[self.table.keys[file]].size_bytes for file in bases), default=0) + _COMPUTATION_BYTES
 
-    def speeds(self, signature: Signature) -> tuple[float, ...]:
-        """Megapixel-steps per second, by offer."""
-        kind = kind_of(signature.bases)
+    def speeds(self, bases: frozenset[int]) -> tuple[float, ...]:
+        """Megapixel-steps per second of items with these bases, by offer."""
+        kind = kind_of(self.table.keys[file] for file in bases)
         return tuple(self.learned.speed(offer, kind) for offer in self.offers)
 
     def expected_seconds(self, offer: int, first: float, rest: float) -> float:

@@ -15,19 +15,26 @@ from comfypod.batch.planning.learned import LearnedSpeeds
 from comfypod.batch.planning.limits import dissolve, fewer, more, on_offers
 from comfypod.batch.planning.lots import Lot, make_lots
 from comfypod.batch.planning.market import Market, in_reach
-from comfypod.batch.planning.ordering.search import MOVES
+from comfypod.batch.planning.ordering.search import SEARCH_STEPS
 from comfypod.batch.planning.pods import pod_plan
-from comfypod.batch.planning.refusals import over_budget, refusal, refuse_impossible
+from comfypod.batch.planning.refusals import (
+    over_budget,
+    refusal,
+    refuse_impossible,
+    refuse_too_large,
+    refuse_unknown,
+)
 from comfypod.batch.planning.savings import save
 from comfypod.batch.planning.splitting import first_drafts
+from comfypod.batch.planning.table import make_table
 from comfypod.batch.planning.workload import Workload
 from comfypod.batch.wording import in_time
 
 _EXACT_UP_TO: Final = 8
 """Lots of which all partitions are looked at."""
 _DISSOLVE_UP_TO: Final = 250
-_MOVED_TASKS: Final = 6_000
-"""Of all pods together: how many tasks may be looked at anew to find better orders."""
+_STEPS: Final = 300_000
+"""Tasks that are simulated to find good orders, for all pods together."""
 _MARGINS: Final = (1.0, 0.99, 0.97, 0.93, 0.85)
 """Of the deadline, for what is estimated before pods have their orders."""
 
@@ -46,16 +53,18 @@ def make_plan(
         PlanImpossible: there is none; its reasons say what would have to change.
     """
     wanted = demands or Demands()
-    market = Market(in_reach(offers), assets, wanted, learned or LearnedSpeeds())
-    refuse_impossible(market, workload)
-    lots = make_lots(market, workload.groups)
+    if not offers:
+        raise refusal(["Nothing is offered to rent: name a file of offers, or another provider."])
+    refuse_unknown(workload, assets, wanted)
+    market = Market(in_reach(offers), assets, make_table(workload, assets), wanted, learned or LearnedSpeeds())
+    refuse_too_large(market)
+    lots = make_lots(market)
+    refuse_impossible(market, lots)
     bound = lower_bound(market, lots)
     pods = _pods_in_time(market, lots)
     dollars = sum(pod.dollars for pod in pods)
     if wanted.budget_dollars is not None and dollars > wanted.budget_dollars:
-        raise over_budget(
-            wanted.budget_dollars, bound.dollars, dollars, without_deadline=_without_deadline(market, workload)
-        )
+        raise over_budget(wanted.budget_dollars, bound.dollars, dollars, _without_deadline(market))
     return _plan(market, workload, pods, bound)
 
 
@@ -84,7 +93,7 @@ def _pods_in_time(market: Market, lots: Sequence[Lot]) -> list[PodPlan]:
         return _pods(market, lots)
     for margin in _MARGINS:
         tighter = replace(market, demands=replace(market.demands, deadline_seconds=deadline * margin))
-        pods = _pods(tighter, [Lot(tighter, lot.groups) for lot in lots])
+        pods = _pods(tighter, [replace(lot, market=tighter) for lot in lots])
         if all(pod.seconds <= deadline for pod in pods):
             return pods
     raise refusal([_too_short(market)])
@@ -101,14 +110,12 @@ def _pods(market: Market, lots: Sequence[Lot]) -> list[PodPlan]:
         drafts, chosen = merged, on_offers(merged)
     if chosen is None or (most is not None and len(drafts) > most):
         raise refusal([_too_many(market, len(drafts))])
-    tasks = sum(len(lot.groups) for draft in drafts for lot in draft.lots)
-    moves = min(MOVES, _MOVED_TASKS // max(1, tasks))
+    steps = min(SEARCH_STEPS, _STEPS // len(drafts))
     ordered = sorted(chosen, key=lambda item: -item[1].dollars)
-    return [pod_plan(draft, price, number, moves=moves) for number, (draft, price) in enumerate(ordered)]
+    return [pod_plan(draft, price, number, steps=steps) for number, (draft, price) in enumerate(ordered)]
 
 
 def _plan(market: Market, workload: Workload, pods: Sequence[PodPlan], bound: Bound) -> Plan:
-    used = {key for pod in pods for share in pod.shares for key in share.signature.assets}
     demands = market.demands
     return Plan(
         batch=workload.batch,
@@ -123,15 +130,15 @@ def _plan(market: Market, workload: Workload, pods: Sequence[PodPlan], bound: Bo
         deadline_seconds=demands.deadline_seconds,
         budget_dollars=demands.budget_dollars,
         payload_cap_bytes=demands.payload_cap_bytes,
-        assets=tuple(market.assets[key] for key in sorted(used)),
+        assets=tuple(market.assets[key] for key in sorted(market.table.keys)),
     )
 
 
-def _without_deadline(market: Market, workload: Workload) -> float | None:
+def _without_deadline(market: Market) -> float | None:
     if market.demands.deadline_seconds is None:
         return None
     freed = replace(market, demands=replace(market.demands, deadline_seconds=None))
-    return sum(pod.dollars for pod in _pods(freed, make_lots(freed, workload.groups)))
+    return sum(pod.dollars for pod in _pods(freed, make_lots(freed)))
 
 
 def _too_short(market: Market) -> str:

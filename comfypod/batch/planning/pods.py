@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from comfypod.batch.documents import GIGABYTE, Offer, PodPlan, Share
 from comfypod.batch.economics.bidding import bid_ceiling
@@ -12,14 +15,13 @@ from comfypod.batch.planning.ordering.queue import Queue, Task
 from comfypod.batch.planning.ordering.search import best_order
 
 
-def pod_plan(draft: Draft, price: Price, number: int, *, moves: int) -> PodPlan:
-    """The plan of one pod; ``moves``: how long to look for a better order."""
+def pod_plan(draft: Draft, price: Price, number: int, *, steps: int) -> PodPlan:
+    """The plan of one pod; ``steps``: how far to look for a better order."""
     market, offer = draft.market, draft.market.offers[price.offer]
-    lots = draft.sequence(price.offer)
-    groups = [group for lot in lots for group in lot.groups]
-    keys = list(dict.fromkeys(key for group in groups for key in group.signature.assets))
-    queue = _queue(draft, price.offer, keys)
-    order, outcome = best_order(queue, market.demands.objective, moves=moves)
+    groups = [group for lot in draft.sequence(price.offer) for group in lot.groups()]
+    files = list(draft.assets)
+    queue = _queue(draft, price.offer, files)
+    order, outcome = best_order(queue, market.demands.objective, steps=steps)
     seconds = market.expected_seconds(price.offer, outcome.first_work, outcome.makespan - outcome.first_work)
     first_bytes = round(outcome.first_work * offer.download_bytes_per_second)
     return PodPlan(
@@ -29,7 +31,7 @@ def pod_plan(draft: Draft, price: Price, number: int, *, moves: int) -> PodPlan:
             Share(signature=groups[task].signature, items=groups[task].items, work=groups[task].work)
             for task in order.tasks
         ),
-        downloads=tuple(keys[asset] for asset in order.downloads if not market.assets[keys[asset]].comes_with_image),
+        downloads=_downloads(market, [files[file] for file in order.downloads]),
         disk_bytes=_disk_bytes(market, draft.size_bytes),
         bid_dollars_per_hour=offer.dollars_per_hour if offer.price_class == "interruptible" else None,
         bid_ceiling_dollars_per_hour=_ceiling(draft, offer, first_bytes),
@@ -40,22 +42,30 @@ def pod_plan(draft: Draft, price: Price, number: int, *, moves: int) -> PodPlan:
     )
 
 
-def _queue(draft: Draft, offer: int, keys: list[str]) -> Queue:
-    """A draft's groups as tasks of one pod, in the order of its lots."""
-    market, rented = draft.market, draft.market.offers[offer]
-    numbers = {key: number for number, key in enumerate(keys)}
-    tasks = tuple(
-        Task(
-            tuple([numbers[key] for key in group.signature.bases]),
-            tuple([numbers[key] for key in group.signature.patches]),
-            group.items,
-            group.work / group.items / lot.speeds[offer],
-        )
-        for lot in draft.sequence(offer)
-        for group in lot.groups
-    )
-    seconds = tuple(market.sizes[key] / rented.download_bytes_per_second for key in keys)
-    return Queue(tasks, seconds, rented.load_seconds, rented.patch_seconds)
+def _queue(draft: Draft, offer: int, files: Sequence[int]) -> Queue:
+    """A draft's groups as tasks of one pod, in the order of its lots; files by their places."""
+    table, rented = draft.market.table, draft.market.offers[offer]
+    places = np.zeros(len(table.keys), dtype=np.int64)
+    places[files] = np.arange(len(files))
+    tasks: list[Task] = []
+    for lot in draft.sequence(offer):
+        bases = tuple(places[sorted(lot.bases)].tolist())
+        owners, patches = table.patches_of(lot.members)
+        cuts = np.searchsorted(owners, np.arange(len(lot.members) + 1)).tolist()
+        patched = places[patches].tolist()
+        seconds = (lot.works / lot.items / lot.speeds[offer]).tolist()
+        tasks += [
+            Task(bases, tuple(patched[cuts[number] : cuts[number + 1]]), items, seconds[number])
+            for number, items in enumerate(lot.items.tolist())
+        ]
+    coming = (table.sizes[list(files)] / rented.download_bytes_per_second).tolist()
+    return Queue(tuple(tasks), tuple(coming), rented.load_seconds, rented.patch_seconds)
+
+
+def _downloads(market: Market, files: Iterable[int]) -> tuple[str, ...]:
+    """Keys of what has to come."""
+    keys = [market.table.keys[file] for file in files]
+    return tuple(key for key in keys if not market.assets[key].comes_with_image)
 
 
 def _disk_bytes(market: Market, payload_bytes: int) -> int:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from comfypod.batch.documents import GIGABYTE, Signature
+import numpy as np
+
+from comfypod.batch.documents import GIGABYTE, Asset
+from comfypod.batch.planning.demands import Demands
+from comfypod.batch.planning.lots import Lot
 from comfypod.batch.planning.market import Market
+from comfypod.batch.planning.table import Floats
 from comfypod.batch.planning.workload import Workload
 from comfypod.batch.wording import in_dollars, in_time
 from comfypod.errors import PlanImpossible
@@ -14,13 +20,50 @@ from comfypod.errors import PlanImpossible
 _MOST_REASONS: Final = 10
 
 
-def refuse_impossible(market: Market, workload: Workload) -> None:
-    """Look for what no plan can help.
+def refuse_unknown(workload: Workload, assets: Mapping[str, Asset], demands: Demands) -> None:
+    """Look for what says nothing that can be planned.
+
+    Raises:
+        PlanImpossible: there are no items, files of which nothing is known, or demands that exclude each other.
+    """
+    reasons = [] if workload.groups else ["There are no items to plan."]
+    most, least = demands.most_pods, demands.least_pods
+    if most is not None and most < least:
+        reasons.append(f"At least {least} and at most {most} pods exclude each other.")
+    needed = {key for group in workload.groups for key in group.signature.patches}
+    needed |= {key for bases in {group.signature.bases for group in workload.groups} for key in bases}
+    unknown = needed - assets.keys()
+    if unknown:
+        reasons += _unknown(workload, unknown)
+    if reasons:
+        raise refusal(reasons)
+
+
+def refuse_impossible(market: Market, lots: Sequence[Lot]) -> None:
+    """Look for what no pod can do.
 
     Raises:
         PlanImpossible: there is something; its reasons say what would have to change.
     """
-    reasons = list(_of_offers(market)) or list(_of_workload(market, workload)) or list(_of_signatures(market, workload))
+    reasons = [reason for lot in lots for reason in _of_lot(market, lot)]
+    if reasons:
+        raise refusal(reasons)
+
+
+def refuse_too_large(market: Market) -> None:
+    """Look for items whose files are more than a pod may hold.
+
+    Raises:
+        PlanImpossible: there are such items.
+    """
+    table, cap = market.table, market.demands.payload_cap_bytes
+    bases = np.array([table.size_bytes(files) for files in table.bases], dtype=np.float64)
+    sizes = table.patch_bytes + bases[table.base_sets]
+    reasons = [
+        f"The files of {_name(market, table.bases[int(table.base_sets[group])])} and its patches are "
+        f"{_gigabytes(sizes[group])} together, more than a pod may hold ({_gigabytes(cap)}): raise the cap."
+        for group in np.flatnonzero(sizes > cap)[: _MOST_REASONS + 1]
+    ]
     if reasons:
         raise refusal(reasons)
 
@@ -31,75 +74,7 @@ def refusal(reasons: Sequence[str]) -> PlanImpossible:
     return PlanImpossible([*reasons[:_MOST_REASONS], *([f"There are {more} more reasons."] if more > 0 else [])])
 
 
-def _of_offers(market: Market) -> Iterator[str]:
-    if not market.offers:
-        yield "Nothing is offered to rent: name a file of offers, or another provider."
-    most, least = market.demands.most_pods, market.demands.least_pods
-    if most is not None and most < least:
-        yield f"At least {least} and at most {most} pods exclude each other."
-
-
-def _of_workload(market: Market, workload: Workload) -> Iterator[str]:
-    if not workload.groups:
-        yield "There are no items to plan."
-    unknown: dict[str, int] = {}
-    for group in workload.groups:
-        for key in group.signature.assets:
-            if key not in market.assets:
-                unknown[key] = unknown.get(key, 0) + group.items
-    for key, items in sorted(unknown.items(), key=lambda item: -item[1]):
-        yield f"Nothing is known of {key}, which {items:,} items need: add it to models.toml, with its size."
-
-
-def _of_signatures(market: Market, workload: Workload) -> Iterator[str]:
-    cap, most_memory = market.demands.payload_cap_bytes, max(offer.memory_bytes for offer in market.offers)
-    largest: dict[frozenset[str], str] = {}
-    for group in workload.groups:
-        size = sum(market.sizes[key] for key in group.signature.assets)
-        if size > cap:
-            yield (
-                f"The files of {_name(group.signature)} are {_gigabytes(size)} together, more than a pod may hold "
-                f"({_gigabytes(cap)}): raise the cap."
-            )
-        bases = frozenset(group.signature.bases)
-        if bases not in largest:
-            largest[bases] = _name(group.signature)
-            if (memory := market.memory_bytes(group.signature)) > most_memory:
-                yield (
-                    f"{_name(group.signature)} needs {_gigabytes(memory)} of GPU memory, and no offer has more than "
-                    f"{_gigabytes(most_memory)}: add a larger type, or say how much it needs (--gpu-memory)."
-                )
-    yield from _of_deadline(market, workload)
-
-
-def _of_deadline(market: Market, workload: Workload) -> Iterator[str]:
-    deadline = market.demands.deadline_seconds
-    if deadline is None:
-        return
-    for group in workload.groups:
-        needed = _least_seconds(market, group.signature, group.work / group.items)
-        if needed > deadline:
-            yield (
-                f"One item of {_name(group.signature)} takes {in_time(needed)} with set-up and download, longer "
-                f"than the deadline of {in_time(deadline)} allows."
-            )
-
-
-def _least_seconds(market: Market, signature: Signature, work: float) -> float:
-    """Set-up, files, and one item, on the offer that is quickest; infinite: none has the memory."""
-    size, memory = sum(market.sizes[key] for key in signature.assets), market.memory_bytes(signature)
-    return min(
-        offer.setup_seconds
-        + size / offer.download_bytes_per_second
-        + offer.load_seconds
-        + (offer.patch_seconds if signature.patches else 0.0)
-        + work / speed
-        for offer, speed in zip(market.offers, market.speeds(signature), strict=True)
-        if offer.memory_bytes >= memory
-    )
-
-
-def over_budget(budget: float, bound: float, dollars: float, *, without_deadline: float | None) -> PlanImpossible:
+def over_budget(budget: float, bound: float, dollars: float, without_deadline: float | None) -> PlanImpossible:
     """Why a budget does not do."""
     if budget < bound:
         return refusal([f"No plan costs less than {in_dollars(bound)}, and the budget is {in_dollars(budget)}."])
@@ -109,9 +84,46 @@ def over_budget(budget: float, bound: float, dollars: float, *, without_deadline
     return refusal([reason])
 
 
-def _name(signature: Signature) -> str:
-    return signature.bases[0] if signature.bases else "items without a model"
+def _unknown(workload: Workload, unknown: set[str]) -> Iterator[str]:
+    items: Counter[str] = Counter()
+    for group in workload.groups:
+        for key in unknown.intersection(group.signature.assets):
+            items[key] += group.items
+    for key, count in items.most_common():
+        yield f"Nothing is known of {key}, which {count:,} items need: add it to models.toml, with its size."
 
 
-def _gigabytes(size: int) -> str:
+def _of_lot(market: Market, lot: Lot) -> Iterator[str]:
+    name = _name(market, lot.bases)
+    usable = [number for number, offer in enumerate(market.offers) if offer.memory_bytes >= lot.memory_bytes]
+    if not usable:
+        most = max(offer.memory_bytes for offer in market.offers)
+        yield (
+            f"{name} needs {_gigabytes(lot.memory_bytes)} of GPU memory, and no offer has more than "
+            f"{_gigabytes(most)}: add a larger type, or say how much it needs."
+        )
+        return
+    deadline = market.demands.deadline_seconds
+    needed = float(np.min([_slowest_item(lot, number) for number in usable], axis=0).max())
+    if deadline is not None and needed > deadline:
+        yield (
+            f"One item of {name} takes {in_time(needed)} with set-up and download, longer than the deadline of "
+            f"{in_time(deadline)} allows."
+        )
+
+
+def _slowest_item(lot: Lot, number: int) -> Floats:
+    """Of each group: set-up, its files, and one item."""
+    offer = lot.market.offers[number]
+    fixed = offer.setup_seconds + offer.load_seconds + lot.has_patches * offer.patch_seconds
+    fetching = lot.closure_bytes / offer.download_bytes_per_second
+    seconds: Floats = fixed + fetching + lot.works / lot.items / lot.speeds[number]
+    return seconds
+
+
+def _name(market: Market, bases: frozenset[int]) -> str:
+    return min((market.table.keys[file] for file in bases), default="items without a model")
+
+
+def _gigabytes(size: float) -> str:
     return f"{size / GIGABYTE:.1f} GB"

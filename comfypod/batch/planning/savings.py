@@ -66,15 +66,5 @@ class _Merging:
 
 def _may_fit(one: Draft, other: Draft) -> bool:
     """Whether two pods could be one: cheap to say, and wrong only in that direction."""
-    demands = one.market.demands
-    if max(one.size_bytes, other.size_bytes) > demands.payload_cap_bytes:
-        return False
-    if demands.deadline_seconds is None:
-        return True
-    offers = range(len(one.market.offers))
-    shortest = min(
-        one.market.offers[offer].setup_seconds
-        + sum(lot.work / lot.speeds[offer] for pod in (one, other) for lot in pod.lots)
-        for offer in offers
-    )
-    return shortest <= demands.deadline_seconds
+    deadline = one.market.demands.deadline_seconds
+    return deadline is None or one.least_seconds + other.least_work_seconds <= deadline

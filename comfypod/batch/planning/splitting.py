@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from comfypod.batch.planning.drafts import Draft, Price
-from comfypod.batch.planning.lots import Lot, split_lot
+from comfypod.batch.planning.lots import Lot, take
 from comfypod.batch.planning.market import HOUR, Market
 
 _SHRINK: Final = (1.0, 0.999, 0.99, 0.95, 0.85, 0.7, 0.5, 0.3, 0.15, 0.05)
@@ -23,13 +23,11 @@ def part_of(lot: Lot, offer: int, seconds: float) -> tuple[Lot | None, Lot | Non
     market = lot.market
     capacity = _capacity(lot, offer, seconds)
     for factor in _SHRINK:
-        if capacity <= 0:
+        part, rest = take(lot, capacity * factor)
+        if part is None:
             break
-        parts = split_lot(lot, [capacity * factor])
-        if len(parts) == 1 and parts[0].work > capacity * factor * (1 + 1e-9):
-            continue  # not one item of it has so little work
-        if Draft(market, (parts[0],)).seconds(offer) <= seconds:
-            return parts[0], parts[1] if len(parts) > 1 else None
+        if Draft(market, (part,)).seconds(offer) <= seconds:
+            return part, rest
     return None, lot
 
 
@@ -64,7 +62,7 @@ def _ranked(lot: Lot, deadline: float) -> list[Price]:
     market, found = lot.market, []
     for number, offer in enumerate(market.offers):
         capacity = _capacity(lot, number, deadline)
-        if offer.memory_bytes < lot.memory_bytes or capacity < lot.work / lot.items:
+        if offer.memory_bytes < lot.memory_bytes or capacity < float((lot.works / lot.items).max()):
             continue
         share = min(capacity, lot.work)
         seconds = deadline * share / capacity
@@ -79,6 +77,6 @@ def _capacity(lot: Lot, offer: int, seconds: float) -> float:
     rest = (seconds - begin) / (1.0 + rented.interruptions_per_hour * begin / HOUR)
     if rest <= 0 or not math.isfinite(rest):
         return 0.0
-    each = lot.work / len(lot.groups)
-    changes = lot.changes / len(lot.groups) * rented.patch_seconds / each
+    each = lot.work / len(lot.members)
+    changes = lot.changes / len(lot.members) * rented.patch_seconds / each
     return rest / (1.0 / lot.speeds[offer] + changes)

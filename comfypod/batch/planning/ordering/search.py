@@ -14,11 +14,15 @@ from comfypod.batch.planning.ordering.queue import Order, Outcome, Queue, simula
 FIRST_ITEM_SLACK: Final = 1.05
 """For ``early`` and ``balanced``: the first item is there within so many times what the smallest closure takes."""
 
-MOVES: Final = 40
+SEARCH_STEPS: Final = 30_000
+"""As many tasks are simulated for one pod, over all orders that are tried, unless somebody says otherwise."""
+
+_MOST_MOVES: Final = 40
 """So many times something is moved to another place, to see whether that is better."""
-MOST_TASKS: Final = 600
-"""Of more the order is taken as it is given: what waits for so few of its files hardly matters."""
 _MOST_TASKS_TO_REORDER: Final = 150
+_GOOD_MAKESPAN: Final = 1.002
+_GOOD_MEAN: Final = 1.01
+"""Within so many times what no order can be better than, it is not looked any further."""
 
 
 class Found(NamedTuple):
@@ -44,27 +48,58 @@ class _Scale:
         return (mean, makespan) if objective == "early" else (makespan + mean, mean)
 
 
-def best_order(queue: Queue, objective: Objective, *, moves: int = MOVES) -> Found:
-    """The best order for this objective, of those that are tried; the same one for the same queue."""
+def best_order(queue: Queue, objective: Objective, *, steps: int = SEARCH_STEPS) -> Found:
+    """The best order for this objective, of those that are tried; the same one for the same queue.
+
+    First those that take the tasks as they are numbered, or the quickest items first: they are good where the GPU is
+    what is waited for. Where they are not, every policy, and moves from the best of it, as far as ``steps`` go.
+    """
     if not queue.tasks:
         return Found(Order((), ()), Outcome(0.0, 0.0, 0.0, 0.0, 0.0))
-    if len(queue.tasks) > MOST_TASKS:
-        return _in_turn(queue, objective)
-    found = list(_portfolio(queue))
-    scale = _Scale(
-        max(1e-9, min(item.outcome.makespan for item in found)),
-        max(1e-9, min(item.outcome.mean_completion for item in found)),
-    )
-    allowed = [item for item in found if _is_allowed(queue, item, objective)]
-    best = min(allowed, key=lambda item: scale.cost(item.outcome, objective))
+    bound = _bound(queue)
+    best = _best(queue, objective, bound, [*_in_turn(queue)])
+    if _is_good(best.outcome, objective, bound):
+        return best
+    orders = 2 * len(policies.RULES) * (len(policies.OURS) + 1)
+    if len(queue.tasks) * orders > steps:
+        return best
+    found = [best, *_portfolio(queue)]
+    scale = _Scale(min(item.outcome.makespan for item in found), min(item.outcome.mean_completion for item in found))
+    best = _best(queue, objective, scale, found)
+    moves = min(_MOST_MOVES, (steps - len(queue.tasks) * orders) // (len(queue.tasks) * len(policies.RULES)))
     return _improve(queue, best, objective, scale, moves)
 
 
-def _in_turn(queue: Queue, objective: Objective) -> Found:
-    """Tasks as they are numbered; but for ``cost``, the quickest one before them."""
-    tasks: Sequence[int] = range(len(queue.tasks))
-    tasks = tasks if objective == "cost" else _quickest_first(queue, tasks)
-    return Found(Order(queue.downloads_for(tasks), tuple(tasks)), simulate_in_turn(queue, tasks))
+def _bound(queue: Queue) -> _Scale:
+    """What no order is better than: all work after the smallest closure, in the order that is best for the mean."""
+    begin = queue.smallest_first_item - queue.tasks[queue.quickest].item_seconds
+    tasks = queue.tasks
+    changes = queue.load_seconds * (len({task.bases for task in tasks}) - 1)
+    changes += queue.patch_seconds * (sum(1 for task in tasks if task.patches) - 1)
+    now, completions, items = begin, 0.0, 0
+    for seconds, count in sorted((task.item_seconds, task.items) for task in tasks):
+        completions += count * now + seconds * count * (count + 1) / 2
+        now += seconds * count
+        items += count
+    return _Scale(max(1e-9, now + max(0.0, changes)), max(1e-9, completions / items))
+
+
+def _is_good(outcome: Outcome, objective: Objective, bound: _Scale) -> bool:
+    is_short = outcome.makespan <= _GOOD_MAKESPAN * bound.makespan
+    is_early = outcome.mean_completion <= _GOOD_MEAN * bound.mean_completion
+    return (is_short or objective == "early") and (is_early or objective == "cost")
+
+
+def _best(queue: Queue, objective: Objective, scale: _Scale, found: Sequence[Found]) -> Found:
+    allowed = [item for item in found if _is_allowed(queue, item, objective)]
+    return min(allowed, key=lambda item: scale.cost(item.outcome, objective))
+
+
+def _in_turn(queue: Queue) -> Iterator[Found]:
+    """Tasks as they are numbered, or those of the bases with the quickest items first; so, and the quickest before."""
+    for tasks in (range(len(queue.tasks)), policies.shortest_items(queue)):
+        for chosen in (tasks, _quickest_first(queue, tasks)):
+            yield Found(Order(queue.downloads_for(chosen), tuple(chosen)), simulate_in_turn(queue, chosen))
 
 
 def _portfolio(queue: Queue) -> Iterator[Found]:
