@@ -175,9 +175,14 @@ class Workplace:
     async def violations(self) -> list[str]:
         """What axe-core finds to be wrong for people with disabilities, colours included; one sentence each."""
         await self.page.evaluate(_SETTLED)  # a colour that fades in has little contrast for a moment
-        await self.page.evaluate(_AXE)
-        found = await self.page.evaluate("axe.run({ resultTypes: ['violations'] })")
-        return [
-            f"{rule['id']}: {rule['help']}: {json.dumps([node['html'] for node in rule['nodes']])[:600]}"
-            for rule in found["violations"]
-        ]
+        return await axe_findings(self.page)
+
+
+async def axe_findings(page: Page) -> list[str]:
+    """What axe-core finds to be wrong with a page for people with disabilities, colours included; a sentence each."""
+    await page.evaluate(_AXE)
+    found = await page.evaluate("axe.run({ resultTypes: ['violations'] })")
+    return [
+        f"{rule['id']}: {rule['help']}: {json.dumps([node['html'] for node in rule['nodes']])[:600]}"
+        for rule in found["violations"]
+    ]

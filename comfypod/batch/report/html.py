@@ -29,8 +29,8 @@ def section(title: str, *content: str) -> str:
 
 
 def chart(drawn: str) -> str:
-    """A picture in its frame."""
-    return element("div", drawn, class_="chart")
+    """A picture in its frame, which scrolls where it is too narrow: by keys as well."""
+    return element("div", drawn, class_="chart", tabindex="0")
 
 
 def note(words: str) -> str:
@@ -39,10 +39,14 @@ def note(words: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], class_: str = "") -> str:
-    """A table of words; the first cell of a row is its heading."""
-    head = element("thead", element("tr", "".join(element("th", plain(name), scope="col") for name in columns)))
+    """A table of words; the first cell of a row is its heading. A column without a name has no heading."""
+    head = element("thead", element("tr", "".join(map(_heading, columns))))
     body = element("tbody", "".join(_row(row) for row in rows))
-    return element("div", element("table", head + body, class_=class_), class_="scroll")
+    return element("div", element("table", head + body, class_=class_), class_="scroll", tabindex="0")
+
+
+def _heading(name: str) -> str:
+    return element("th", plain(name), scope="col") if name else element("td")
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -53,7 +53,7 @@ table{border-collapse:collapse;width:100%;font-size:.9rem;font-variant-numeric:t
 th,td{padding:.4rem .75rem;text-align:right;border-bottom:1px solid var(--rule);white-space:nowrap}
 tr:last-child>*{border-bottom:0}
 th:first-child{text-align:left;font-weight:500}
-thead th{color:var(--soft);font-weight:500}
+thead *{color:var(--soft);font-weight:500}
 table.words :is(th,td){text-align:left}
 table.words td:last-child{white-space:normal;overflow-wrap:anywhere}
 """
