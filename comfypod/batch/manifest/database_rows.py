@@ -31,8 +31,9 @@ class DatabaseRows:
             raise InvalidManifest(["A database needs a SELECT (--query) whose columns are the items' fields."])
         self.defaults: dict[str, Any] = {}
         self._query = query
-        self._engine = _engine(url)
-        self._shown = self._engine.url.render_as_string(hide_password=True)
+        parsed = _parsed(url)
+        self._engine = _engine(parsed)
+        self._shown = parsed.render_as_string(hide_password=True)
 
     def rows(self) -> Iterator[Row]:
         """Ask the database, and give its rows as they come."""
@@ -49,11 +50,14 @@ class DatabaseRows:
             raise InvalidManifest([f"{self._shown}: {_first_line(error)}."]) from error
 
 
-def _engine(text: str) -> sa.Engine:
+def _parsed(text: str) -> sa.URL:
     try:
-        url = sa.make_url(text)
+        return sa.make_url(text)
     except ArgumentError as error:
         raise InvalidManifest([f"The manifest cannot be read: {_FORMS}."]) from error
+
+
+def _engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() == "sqlite" and url.database and ":memory:" not in url.database:
         # https://www.sqlite.org/uri.html: a file that is only read, and not made where there is none.
         address = f"{Path(url.database).absolute().as_uri()}?mode=ro"

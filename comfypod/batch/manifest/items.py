@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -196,7 +197,7 @@ def _excess(parameters: Mapping[str, Any]) -> Sequence[str]:
             continue
         if kind is float and math.isfinite(value):
             continue
-        return [*find_excess(dict(parameters), name="parameters")][:20]
+        return list(itertools.islice(find_excess({"parameters": dict(parameters)}), 20))
     return ()
 
 

@@ -83,12 +83,12 @@ def _loaded(value: Any, folder: str, place: tuple[str, str, str]) -> Iterator[Na
 
 
 def _in_text(text: str, place: tuple[str, str, str]) -> Iterator[NamedFile]:
-    if _is_file_name(text) and "\n" not in text:
-        yield NamedFile(text.replace("\\", "/"), None, *place)
     if "embedding:" in text:
         for name in dict.fromkeys(_EMBEDDING.findall(text)):
             yield NamedFile(name.replace("\\", "/"), EMBEDDINGS, *place)
+    elif _is_file_name(text):
+        yield NamedFile(text.replace("\\", "/"), None, *place)
 
 
 def _is_file_name(text: str) -> bool:
-    return len(text) <= LONGEST_NAME and PurePosixPath(text).suffix.lower() in MODEL_SUFFIXES
+    return len(text) <= LONGEST_NAME and text.isprintable() and PurePosixPath(text).suffix.lower() in MODEL_SUFFIXES

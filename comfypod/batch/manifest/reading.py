@@ -13,7 +13,7 @@ Place = tuple[str, str]
 """A node's id, and the name of an input of it."""
 
 MOST_LINKS: Final = 50
-"""Longer chains of nodes that only hand on a value, or a picture's size, are followed no further."""
+"""Longer chains of nodes that only hand on a value are followed no further."""
 _VALUE_CLASSES: Final = frozenset({"INTConstant", "FloatConstant", "StringConstant"})
 """Nodes of a wide-spread pack (KJNodes) that hold a ``value``, as ComfyUI's own ``Primitive…`` do."""
 

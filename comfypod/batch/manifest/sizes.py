@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -115,8 +115,9 @@ async def _look_up(entry: ModelEntry, sources: ModelSources, deadline: Deadline)
 class SizesCache:
     """What sources said lately, in a file; a file that cannot be used is as good as none."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, now: Callable[[], float] = time.time) -> None:
         self._path = path
+        self._now = now
         self._sizes: dict[str, Any] = {}
         if path is not None:
             with suppress(OSError, ValueError, RecursionError):
@@ -131,12 +132,12 @@ class SizesCache:
                 "sha256": str() | None as sha256,
                 "asked_at": int() | float() as asked_at,
             }:
-                return Size(size_bytes, sha256) if 0 <= time.time() - asked_at < REMEMBERED_SECONDS else None
+                return Size(size_bytes, sha256) if 0 <= self._now() - asked_at < REMEMBERED_SECONDS else None
         return None
 
     def put(self, entry: ModelEntry, size: Size) -> None:
         """Remember it."""
-        self._sizes[_cache_key(entry)] = {**size._asdict(), "asked_at": time.time()}
+        self._sizes[_cache_key(entry)] = {**size._asdict(), "asked_at": self._now()}
 
     def save(self) -> None:
         """Write the file, whole; the newest are kept."""

@@ -78,9 +78,11 @@ class Survey:
         """Sentences about what may not be as it was meant."""
         notes = [f"{note[0].upper()}{note[1:]} ({first})." for note, first in self._notes.items()]
         if self._first_folded is not None:
-            rows = f"{self._folded:,} rows say" if self._folded > 1 else "1 row says"
-            remedy = "where each is to be made, give it a name or a seed of its own"
-            notes.append(f"{rows} what another says, and are made once ({self._first(self._first_folded)}); {remedy}.")
+            rows = (
+                f"{self._folded:,} rows repeat others, and are" if self._folded > 1 else "1 row repeats another, and is"
+            )
+            remedy = "to have each made, give it a name or a seed of its own"
+            notes.append(f"{rows} made once ({self._first(self._first_folded)}); {remedy}.")
         return notes[:MOST_NOTES]
 
     def _take_notes(self, row: Row, made: Made) -> None:
