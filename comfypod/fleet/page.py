@@ -16,9 +16,10 @@ from comfypod.fleet.study import FleetStudy
 _HEIGHT: Final = 420.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70.0, WIDTH - 20.0, 20.0, _HEIGHT - 50.0
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
+_STEPS: Final = ((1.0, 2.0, 5.0), tuple(map(float, range(1, 10))), tuple(step / 10 for step in range(10, 100)))
 _STYLE: Final = """
 circle.point{fill:var(--other)}circle.best{fill:var(--generate)}
-circle.current{fill:var(--idle)}circle.recommended{fill:none;stroke:var(--bad);stroke-width:3}
+circle.current{fill:var(--idle)}circle.recommended{fill:none;stroke:var(--bad);stroke-width:2}
 .warning{border-left:.3rem solid var(--bad);padding-left:.8rem}
 """
 
@@ -65,9 +66,8 @@ def _chart(study: FleetStudy) -> str:
 
     best = set(study.best)
     parts = [_grid(across, up), line([place(outcome) for outcome in study.best], "made-line")]
-    for outcome in study.outcomes:
-        kind = "current" if outcome is study.current else "best" if outcome in best else "point"
-        parts.append(_point(outcome, place(outcome), kind))
+    parts += [_point(each, place(each), "best" if each in best else "point") for each in study.outcomes[1:]]
+    parts.append(_point(study.current, place(study.current), "current", 7.0))
     if study.advice.recommended is not None:
         parts.append(_point(study.advice.recommended, place(study.advice.recommended), "recommended", 9.0))
     parts += [
@@ -106,10 +106,15 @@ def _log(value: float) -> float:
 
 
 def _ticks(scale: Scale) -> list[float]:
-    """1, 2 and 5 of every power of ten that lies within."""
+    """Round values that lie within: 1, 2 and 5 of every power of ten, or more of them where those are few."""
     powers = range(math.floor(scale.low), math.ceil(scale.high) + 1)
-    values = [step * 10.0**power for power in powers for step in (1, 2, 5)]
-    return [value for value in values if scale.low <= _log(value) <= scale.high]
+    ticks: list[float] = []
+    for steps in _STEPS:
+        values = [step * 10.0**power for power in powers for step in steps]
+        ticks = [value for value in values if scale.low <= _log(value) <= scale.high]
+        if len(ticks) >= 3:
+            break
+    return ticks
 
 
 COLUMNS: Final = ("$ a day", "$ each", "p50", "p95", "p99", "used", "first runs", "workers")
