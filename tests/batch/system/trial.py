@@ -24,6 +24,7 @@ import psutil
 from PIL import Image
 
 from comfypod.batch.account import Account
+from comfypod.batch.figures import figures, hourly_dollars
 from comfypod.batch.store import BatchStore
 from tests.batch.system.servers import Servers, running
 from tests.batch.system.wanted import Wanted, prepare
@@ -35,8 +36,8 @@ OFFERS = f"""
 provider = "runpod"
 download_megabits = 3
 memory_gigabytes = 16
-megapixel_steps_per_second = 0.4
-setup_seconds = 8
+megapixel_steps_per_second = 0.03
+setup_seconds = 4
 load_seconds = 0.1
 patch_seconds = 0.02
 
@@ -107,7 +108,16 @@ class Outcome:
         counts = {state: count for state, count in self.account.items.items() if count}
         found += [f"the coordinator counts {counts}"] if counts != {"succeeded": self.wanted.items} else []
         found += [f"{pod['name']} is still {pod['status']}" for pod in self.live_pods()]
+        found += self._spending_problems()
         return [*found, *self.server_problems]
+
+    def _spending_problems(self) -> list[str]:
+        """The account and the platform tell of the same pods, and of the same money but for a few seconds of each."""
+        accounted, billed = {pod.name for pod in self.account.pods}, {pod["name"] for pod in self.state["pods"]}
+        spent, bill = figures(self.account).dollars, sum(pod["dollars"] for pod in self.state["pods"])
+        seconds = 5.0 * len(billed) / 3600 * max((hourly_dollars(pod) for pod in self.account.pods), default=0.0)
+        problems = [f"pods {sorted(accounted ^ billed)}"] if accounted != billed else []
+        return problems + ([f"accounted ${spent:.5f}, billed ${bill:.5f}"] if abs(spent - bill) > seconds else [])
 
     def live_pods(self) -> list[Mapping[str, Any]]:
         """Pods that are still paid for."""
@@ -242,6 +252,7 @@ class Run:
         self._database = f"sqlite:///{folder / 'batch.sqlite'}"
         self._coordinator: Process | None = None
         self._away_until: float | None = None
+        self._struck: list[str] = []
 
     def start(self) -> None:
         """Have the batch made; started once more, it goes on."""
@@ -300,14 +311,17 @@ class Run:
         return sum(name.endswith(SUFFIX) for name in list(self._servers.results.files))
 
     def _strike(self, blow: str) -> bool:
-        """Strike a pod that is at work, not the one that was struck before it."""
+        """Strike a pod that is at work, and in whose place none was struck."""
         at_work = [pod for pod in self._emulator.state()["pods"] if pod["status"] == "RUNNING"]
         if blow == "outbid":
-            at_work = [pod for pod in at_work if pod["order"]["bid"] is not None]
-        if len(at_work) < 2:
+            at_work = [pod for pod in at_work if pod["bid"] is not None]
+        struck = {name.rsplit("-", 1)[0] for name in self._struck}  # pods of these numbers
+        pod = next((pod["name"] for pod in at_work if pod["name"].rsplit("-", 1)[0] not in struck), None)
+        if pod is None:
             return False
-        self._emulator.strike(at_work[0]["name"], blow)
-        self.blows.append(f"{blow} {at_work[0]['name']}")
+        self._emulator.strike(pod, blow)
+        self._struck.append(pod)
+        self.blows.append(f"{blow} {pod}")
         return True
 
     def _leave(self) -> bool:
