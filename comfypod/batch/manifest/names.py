@@ -8,6 +8,8 @@ from typing import Any, Final
 LONGEST_NAME_BYTES: Final = 100
 _PLAIN: Final = re.compile(r"(?!\.)[A-Za-z0-9_.+ -]{0,99}[A-Za-z0-9_+-]")
 _IDENTIFIER: Final = re.compile(r"[0-9a-f]{32}")
+_RESERVED: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+"""Windows keeps them for devices (learn.microsoft.com, "Naming Files, Paths, and Namespaces")."""
 _NOT_IN_NAMES: Final = frozenset('/\\:*?"<>|%#')
 """What parts paths, is no part of a file's name on some system, or means something in an address."""
 
@@ -16,6 +18,8 @@ def name_problem(name: Any) -> str | None:  # noqa: ANN401 (what a row has)
     """Why results cannot be kept under this name, as a clause; None if they can."""
     if not isinstance(name, str):
         return "must be a text"
+    if _RESERVED.fullmatch(name):
+        return "must not be a name that Windows keeps for devices"
     if _PLAIN.fullmatch(name) and name[0] != " ":
         return "must not look like an identifier" if _IDENTIFIER.fullmatch(name) else None
     if not name or len(name.encode("utf-8", "surrogatepass")) > LONGEST_NAME_BYTES:

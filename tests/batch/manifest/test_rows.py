@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
+from comfypod.batch.coordinator.results_folder import ResultsFolder
 from comfypod.batch.documents import Item
+from comfypod.batch.manifest.names import name_problem
 from comfypod.errors import InvalidManifest
 from tests.batch.manifest.making import picture_workflow, read, read_rows, write_lines
 
@@ -94,6 +98,7 @@ def test_a_row_that_is_wrong_is_named_with_its_line_and_field(tmp_path: Path, ro
 @pytest.mark.parametrize(
     "name",
     [
+        "nul",
         "../up",
         "a/b",
         "a\\b",
@@ -120,6 +125,15 @@ def test_a_name_leads_nowhere_else(tmp_path: Path, name: Any) -> None:
 @pytest.mark.parametrize("name", ["fox", "fox-01.v2", "Füchsin 7", "a", "狐", "0" * 31])
 def test_a_name_may_be_a_usual_one(tmp_path: Path, name: str) -> None:
     assert [item.name for item in read_rows(tmp_path, {"prompt": "a", "name": name}).items()] == [name]
+
+
+@given(st.text(alphabet=st.sampled_from("ab.\\/:* ~%\nécon0"), max_size=5))
+@example("con.png")
+@settings(max_examples=300)
+def test_results_can_be_kept_under_every_name_that_is_accepted(name: str) -> None:
+    if name_problem(name) is None:
+        folder = Path("/results")
+        assert ResultsFolder(folder).path_of(f"{name}/image.png") == folder / name / "image.png"
 
 
 def test_two_items_never_have_one_name(tmp_path: Path) -> None:
