@@ -22,8 +22,8 @@ _MOST_PROBLEMS = 5
 _ENDED_BADLY = frozenset({"IN_QUEUE", "IN_PROGRESS", "CANCELLED"})
 _ARRIVAL = ("arrived_at", "created_at", "createdAt", "timestamp")
 _END = ("ended_at", "completed_at", "completedAt")
-_EXECUTION = (("execution_seconds", 1.0), ("executionTime", 0.001), ("run_ms", 0.001))
-_DELAY = (("delay_seconds", 1.0), ("delayTime", 0.001), ("delay_ms", 0.001))
+_EXECUTION = (("execution_seconds", 1.0), ("executionTime", 1000.0), ("run_ms", 1000.0))
+_DELAY = (("delay_seconds", 1.0), ("delayTime", 1000.0), ("delay_ms", 1000.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class RequestLog:
 
 
 def read_log(path: Path) -> RequestLog:
-    """Read a log; by its name's end ``.csv``, else JSON lines (or one JSON list).
+    """Read a log; by its name's end ``.csv``, else JSON lines; a line may be a list.
 
     Raises:
         ConfigurationError: it cannot be read; the first rows that are wrong, each with its number.
@@ -123,9 +123,9 @@ def _request(row: Mapping[str, Any]) -> LoggedRequest | None:
 
 
 def _duration(row: Mapping[str, Any], names: Iterable[tuple[str, float]]) -> float | None:
-    for name, unit in names:
+    for name, in_a_second in names:
         if row.get(name) not in (None, ""):
-            seconds = _number(name, row[name]) * unit
+            seconds = _number(name, row[name]) / in_a_second
             if seconds < 0:
                 raise ValueError(f"{name} is negative")
             return seconds
