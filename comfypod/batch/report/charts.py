@@ -63,7 +63,8 @@ def pods_chart(account: Account) -> str:
     shown = account.pods[:MOST_PODS]
     bottom = _TOP + _ROW * max(1, len(shown))
     begin = min([account.started_at, *(pod.rented_at for pod in shown)])
-    across = Scale(begin, max(account.ended_at or account.at, begin + 1), _LEFT, _RIGHT)
+    ends = (account.at if pod.ended_at is None else pod.ended_at for pod in shown)
+    across = Scale(begin, max(begin + 1, account.ended_at or account.at, *ends), _LEFT, _RIGHT)
     rows = [_pod_row(account, pod, across, _TOP + _ROW * place) for place, pod in enumerate(shown)]
     return picture(f"{len(shown)} pods over time", bottom + 30, [time_axis(across, _TOP, bottom), *rows])
 

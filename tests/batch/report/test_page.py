@@ -9,9 +9,9 @@ import pytest
 
 from comfypod.batch.account import Account
 from comfypod.batch.figures import figures
-from comfypod.batch.report.charts import planned_progress
+from comfypod.batch.report.charts import planned_progress, pods_chart
 from comfypod.batch.report.page import report_page
-from comfypod.batch.report.svg import Scale, count_axis, element, nice_step, time_axis
+from comfypod.batch.report.svg import WIDTH, Scale, count_axis, element, nice_step, time_axis
 from comfypod.batch.wording import against, in_dollars, in_percent, in_time, on_one_line
 from tests.batch.report.accounts import HOSTILE, START, finished_account, pod
 
@@ -142,3 +142,13 @@ def test_shares_and_changes() -> None:
     assert against(0.95, 1.0) == "-5.0 % against plan"
     assert (against(1.001, 1.0), against(1, 0), against(None, 1)) == ("as planned", "", "")
     assert on_one_line("a\nb" + "c" * 300, 10) == "a bcccccc…"
+
+
+def test_a_pod_that_ends_after_the_last_item_is_drawn_to_its_end() -> None:
+    account = finished_account()
+    late = pod("comfypod-b-0-1", 0, 8000, reason="over")
+    drawn = pods_chart(account.model_copy(update={"pods": (late,), "ended_at": START + 4000}))
+    rightmost = max(float(x) + float(width) for x, width in re.findall(r'<rect x="([\d.]+)".*?width="([\d.]+)"', drawn))
+    setup = re.findall(r'width="([\d.]+)" height="[\d.]+" class="setup"', drawn)
+    assert rightmost <= WIDTH
+    assert float(setup[0]) == pytest.approx((WIDTH - 184) * 100 / 8000, rel=0.02)
