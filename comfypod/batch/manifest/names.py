@@ -18,14 +18,17 @@ def name_problem(name: Any) -> str | None:  # noqa: ANN401 (what a row has)
     """Why results cannot be kept under this name, as a clause; None if they can."""
     if not isinstance(name, str):
         return "must be a text"
-    if _RESERVED.fullmatch(name):
-        return "must not be a name that Windows keeps for devices"
     if _PLAIN.fullmatch(name) and name[0] != " ":
-        return "must not look like an identifier" if _IDENTIFIER.fullmatch(name) else None
+        is_taken = _RESERVED.fullmatch(name) or _IDENTIFIER.fullmatch(name)
+        return "must not look like an identifier, or like a device of Windows" if is_taken else None
+    return _unusual_problem(name)
+
+
+def _unusual_problem(name: str) -> str | None:
     if not name or len(name.encode("utf-8", "surrogatepass")) > LONGEST_NAME_BYTES:
         return f"must have 1 to {LONGEST_NAME_BYTES} bytes"
     if not name.isprintable() or set(name) & _NOT_IN_NAMES:
         return "must have no control characters and none of " + " ".join(sorted(_NOT_IN_NAMES))
     if name.startswith((".", " ")) or name.endswith((".", " ")):
         return "must not begin or end with a point or a space"
-    return None
+    return "must not look like a device of Windows" if _RESERVED.fullmatch(name) else None

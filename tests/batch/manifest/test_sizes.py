@@ -94,6 +94,7 @@ def test_a_cache_that_cannot_be_used_is_none(tmp_path: Path, content: str) -> No
     cache.put(entry, Size(5, None))
     cache.save()
     assert SizesCache(path).get(entry) == Size(5, None)
+    assert SizesCache(path).get(ModelEntry(name="x", folder="vae", url="https://e.example/y")) is None
 
 
 def test_what_was_said_long_ago_is_asked_again(tmp_path: Path) -> None:
