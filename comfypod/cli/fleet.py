@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.progress import track
 
 from comfypod.batch.wording import in_time
+from comfypod.cli.batch.pages import write_page
 from comfypod.cli.display import is_interactive
 from comfypod.cli.fleet_chart import chart
 from comfypod.cli.printing import write_error
 from comfypod.cli.reports import print_json, print_line, print_table, print_text
-from comfypod.errors import ConfigurationError, SavingFailed
+from comfypod.errors import ConfigurationError
 from comfypod.fleet.calibration import Calibration, calibrate, uncalibrated
 from comfypod.fleet.fitting import fit
 from comfypod.fleet.frontier import advise, distinct, frontier, grid
@@ -104,7 +105,7 @@ def simulate_command(command: FleetCommand) -> None:
     """
     study = _study(command)
     if command.output is not None:
-        _write(command.output, study_page(study))
+        write_page(command.output, study_page(study))
     if command.as_json:
         print_json(study.document())
     else:
@@ -265,10 +266,3 @@ def _print_study(study: FleetStudy) -> None:
 def _verdict(calibration: Calibration) -> tuple[str, str, str]:
     word, _, found = calibration.verdict.partition(": ")
     return word, found, "green" if calibration.is_calibrated else "bold red"
-
-
-def _write(path: Path, page: str) -> None:
-    try:
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise SavingFailed(str(path), error.strerror or str(error), "choose another place with --output") from error

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
-from comfypod.batch.report.style import STYLE
+from comfypod.batch.report.html import chart, html_page, note, section, table
 from comfypod.batch.report.svg import WIDTH, Scale, element, hint, line, picture, plain, text
 from comfypod.batch.wording import in_dollars, in_percent
 from comfypod.fleet.frontier import distinct
@@ -15,7 +15,10 @@ from comfypod.fleet.study import FleetStudy
 
 _HEIGHT: Final = 420.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70.0, WIDTH - 20.0, 20.0, _HEIGHT - 50.0
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
+_LEGEND: Final = (
+    "Each point is one setting: blue, those that no other beats; orange, the present one; ringed in red, the one to "
+    "take. Both axes are logarithmic."
+)
 _STEPS: Final = ((1.0, 2.0, 5.0), tuple(map(float, range(1, 10))), tuple(step / 10 for step in range(10, 100)))
 _STYLE: Final = """
 circle.point{fill:var(--other)}circle.best{fill:var(--generate)}
@@ -27,34 +30,21 @@ circle.current{fill:var(--idle)}circle.recommended{fill:none;stroke:var(--bad);s
 def study_page(study: FleetStudy) -> str:
     """The whole page, as HTML."""
     title = "Settings of an endpoint: what they cost, and how long callers wait"
-    verdict = study.calibration.verdict
-    sections = [
+    calibration, columns = study.calibration, ("", *COLUMNS)
+    best = [(str(outcome.settings), *figures(outcome)) for outcome in distinct(study.best)]
+    changed = [(f"{study.current.settings}, as it is", *figures(study.current))]
+    changed += [(name, *figures(outcome)) for name, outcome in study.what_ifs]
+    content = [
         element("h1", plain(title)),
         element("p", plain(study.traffic), class_="summary"),
-        element("p", plain(verdict), class_="summary" if study.calibration.is_calibrated else "warning"),
+        element("p", plain(calibration.verdict), class_="summary" if calibration.is_calibrated else "warning"),
         *(element("p", plain(sentence)) for sentence in study.advice.sentences),
-        element("h2", "Dollars against waiting"),
-        element("div", _chart(study), class_="chart"),
-        element(
-            "p",
-            "Each point is one setting: blue, those that no other beats; orange, the present one; ringed in red, "
-            "the one to take. Both axes are logarithmic.",
-            class_="note",
-        ),
-        element("h2", "Those that no other beats"),
-        _rows([(str(outcome.settings), outcome) for outcome in distinct(study.best)]),
-        element("h2", "The present settings, and what else would change them"),
-        _what_ifs(study),
-        element("h2", "Measured, and assumed"),
-        element("ul", "".join(element("li", plain(note)) for note in study.notes)),
+        section("Dollars against waiting", chart(_chart(study)), note(_LEGEND)),
+        section("Those that no other beats", table(columns, best)),
+        section("The present settings, and what else would change them", table(columns, changed)),
+        section("Measured, and assumed", element("ul", "".join(element("li", plain(words)) for words in study.notes))),
     ]
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        f"<title>{plain(title)}</title><style>{STYLE}{_STYLE}</style></head>"
-        f"<body><main>{''.join(sections)}</main></body></html>\n"
-    )
+    return html_page(title, content, _STYLE)
 
 
 def _chart(study: FleetStudy) -> str:
@@ -66,7 +56,8 @@ def _chart(study: FleetStudy) -> str:
 
     best = set(study.best)
     parts = [_grid(across, up), line([place(outcome) for outcome in study.best], "made-line")]
-    parts += [_point(each, place(each), "best" if each in best else "point") for each in study.outcomes[1:]]
+    parts += [_point(each, place(each), "point") for each in study.outcomes[1:] if each not in best]
+    parts += [_point(each, place(each), "best") for each in study.best]
     parts.append(_point(study.current, place(study.current), "current", 7.0))
     if study.advice.recommended is not None:
         parts.append(_point(study.advice.recommended, place(study.advice.recommended), "recommended", 9.0))
@@ -118,19 +109,6 @@ def _ticks(scale: Scale) -> list[float]:
 
 
 COLUMNS: Final = ("$ a day", "$ each", "p50", "p95", "p99", "used", "first runs", "workers")
-
-
-def _what_ifs(study: FleetStudy) -> str:
-    return _rows([(f"{study.current.settings}, as it is", study.current), *study.what_ifs])
-
-
-def _rows(named: Sequence[tuple[str, Outcome]]) -> str:
-    head = element("thead", element("tr", "".join(element("th", plain(column)) for column in ("", *COLUMNS))))
-    body = "".join(
-        element("tr", element("th", plain(name)) + "".join(element("td", plain(cell)) for cell in figures(outcome)))
-        for name, outcome in named
-    )
-    return element("div", element("table", head + element("tbody", body)), class_="scroll")
 
 
 def figures(outcome: Outcome) -> tuple[str, ...]:
