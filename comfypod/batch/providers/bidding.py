@@ -16,7 +16,7 @@ from comfypod.batch.economics.bidding import bid_ceiling, rental_of
 
 LEAST_STEP_DOLLARS: Final = 0.005
 MOST_STEPS: Final = 6
-"""Of one ladder: each is a call, of which RunPod takes 60 a minute."""
+"""Of one ladder: each is a call or two, and RunPod's example of a limit is 60 a minute."""
 _GRAIN: Final = 10_000
 """Bids are in hundredths of a cent."""
 

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 from comfypod.batch.documents import Offer, Pod, PodWish
 
 CALL_SECONDS = 90.0
-"""No call takes longer, unless the machine sleeps meanwhile."""
+"""Hardly any call takes longer; one that does goes on in its thread, and may be made again."""
 GRACE_SECONDS = 5.0
 """Between SIGTERM and SIGKILL, as RunPod has it (docs.runpod.io, "Pod pricing", May 2026)."""
 

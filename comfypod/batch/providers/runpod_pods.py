@@ -32,6 +32,8 @@ from comfypod.errors import (
 NAME: Final = PROVIDER
 PRICE_CLASS_VARIABLE: Final = "COMFYPOD_POD_PRICE_CLASS"
 """In a pod's environment, which RunPod tells of: REST v2 does not say how a pod was rented."""
+DEFAULT_INTERRUPTIONS_PER_HOUR: Final = 0.1
+"""A guess, for types of which nothing is known: RunPod publishes none."""
 _STATES: Final[dict[str, PodState]] = {"PROVISIONING": "starting", "STARTING": "starting", "RUNNING": "running"}
 _log = logging.getLogger(__name__)
 
@@ -44,7 +46,9 @@ class RunPodProvider:
 
     def __init__(self, account: Account, known: Sequence[Offer] = (), *, rentals: Rentals | None = None) -> None:
         self._rentals = rentals or Rentals(account, lambda name: is_of(name, None))
-        self._known = {offer.gpu: offer for offer in sorted(known, key=lambda offer: offer.price_class == "on_demand")}
+        self._known: dict[tuple[str, PriceClass], Offer] = {
+            (offer.gpu, offer.price_class): offer for offer in known if offer.price_class != "serverless"
+        }
 
     @property
     def name(self) -> str:
@@ -58,7 +62,7 @@ class RunPodProvider:
     def offers(self) -> list[Offer]:
         """The known types that there are now, on demand and, where RunPod still has them, interruptible."""
         with _mapped():
-            types = [gpu for gpu in self._rentals.api.gpu_types() if gpu.id in self._known]
+            types = [gpu for gpu in self._rentals.api.gpu_types() if self._known_of(gpu)]
         least_bids = self._least_bids()
         on_demand = [self._offer(gpu, "on_demand", gpu.on_demand_dollars) for gpu in types if gpu.is_available]
         return on_demand + [
@@ -110,17 +114,23 @@ class RunPodProvider:
         changes = {"state": "starting", "dollars_per_hour": dollars_per_hour, "end_reason": None}
         return pod.model_copy(update=changes)
 
+    def _known_of(self, gpu: GPUType) -> list[Offer]:
+        """What is known of this type: as on demand, and as interruptible."""
+        classes: tuple[PriceClass, ...] = ("on_demand", "interruptible")
+        return [self._known[gpu.id, price_class] for price_class in classes if (gpu.id, price_class) in self._known]
+
     def _offer(self, gpu: GPUType, price_class: PriceClass, dollars_per_hour: float) -> Offer:
-        known = self._known[gpu.id]
-        return known.model_copy(
-            update={
-                "provider": NAME,
-                "price_class": price_class,
-                "dollars_per_hour": dollars_per_hour,
-                "memory_bytes": gpu.memory_bytes,
-                "interruptions_per_hour": known.interruptions_per_hour if price_class == "interruptible" else 0.0,
-            }
-        )
+        """What is known of the type, if it may be of the other class only, with what RunPod says."""
+        known = self._known.get((gpu.id, price_class)) or self._known_of(gpu)[0]
+        changes = {
+            "provider": NAME,
+            "price_class": price_class,
+            "dollars_per_hour": dollars_per_hour,
+            "memory_bytes": gpu.memory_bytes,
+        }
+        if known.price_class != price_class:
+            changes["interruptions_per_hour"] = 0.0 if price_class == "on_demand" else DEFAULT_INTERRUPTIONS_PER_HOUR
+        return known.model_copy(update=changes)
 
     def _least_bids(self) -> dict[str, float]:
         """Empty where they cannot be told: what is at the full price can be rented all the same."""

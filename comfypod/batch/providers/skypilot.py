@@ -9,6 +9,7 @@ docs.skypilot.co, "SkyPilot YAML", and ``sky/utils/schemas.py`` (2026).
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import threading
 import time
@@ -23,8 +24,8 @@ from comfypod.errors import ProviderRefused, ProviderUnavailable
 
 NAME: Final = "skypilot"
 DEFAULT_FOLDER: Final = Path(".comfypod/skypilot")
-SECRETS: Final = frozenset({"COMFYPOD_BATCH_TOKEN", "BUCKET_SECRET_ACCESS_KEY", "BUCKET_ACCESS_KEY_ID", "HF_TOKEN"})
-"""Named in a task and never written into it: ``sky`` takes them from the environment of whoever launches it."""
+_SECRET: Final = re.compile(r"TOKEN|KEY|SECRET|PASSWORD")
+"""In the name of a variable: it is named in a task and never written into it."""
 ENDS_AT: Final = "COMFYPOD_BATCH_ENDS_AT"
 IDLE_MINUTES: Final = 5
 # SkyPilot's names where they do not follow from RunPod's (sky/provision/runpod/utils.py, 2026).
@@ -57,7 +58,8 @@ def task(wish: PodWish, others: Sequence[Offer] = (), *, infra: str | None = Non
     Without ``infra`` (``runpod``, ``aws/us-east-1``) SkyPilot looks in every cloud that it may use.
     """
     candidates = list(dict.fromkeys((item.gpu, item.price_class == "interruptible") for item in [wish.offer, *others]))
-    environment = {name: value for name, value in wish.environment.items() if name not in SECRETS | {ENDS_AT}}
+    secrets = _secrets(wish)
+    environment = {name: value for name, value in wish.environment.items() if name not in {*secrets, ENDS_AT}}
     return {
         "name": wish.name,
         "resources": {
@@ -69,7 +71,7 @@ def task(wish: PodWish, others: Sequence[Offer] = (), *, infra: str | None = Non
             "ordered": [{"accelerators": f"{accelerator(gpu)}:1", "use_spot": is_spot} for gpu, is_spot in candidates],
         },
         "envs": environment,
-        "secrets": dict.fromkeys(sorted(SECRETS & wish.environment.keys())),
+        "secrets": dict.fromkeys(secrets),
         "run": _script(wish),
     }
 
@@ -139,9 +141,14 @@ class SkyPilotProvider:
 
     def _write_secrets(self, wish: PodWish) -> None:
         path = self._folder / f"{wish.batch}.env"
-        lines = [f"{name}={shlex.quote(wish.environment[name])}" for name in sorted(SECRETS & wish.environment.keys())]
+        lines = [f"{name}={shlex.quote(value)}" for name, value in _secrets(wish).items()]
         path.touch(mode=0o600)
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _secrets(wish: PodWish) -> dict[str, str]:
+    """Of its environment; ``sky`` takes them from that of whoever launches the task."""
+    return {name: wish.environment[name] for name in sorted(wish.environment) if _SECRET.search(name)}
 
 
 def _script(wish: PodWish) -> str:

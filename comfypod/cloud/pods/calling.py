@@ -14,7 +14,7 @@ from comfypod.cloud.pods.account import Account
 from comfypod.cloud.transport import Transport
 from comfypod.errors import AuthenticationFailed, CloudUnavailable
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 20.0
 _USER_AGENT = "comfypod"
 """Without one of a browser or an SDK, the network before GraphQL may answer 403 (RunPod's own plug-ins, of 2026)."""
 

@@ -21,6 +21,8 @@ from comfypod.cloud.pods.spot import SpotAPI
 from comfypod.cloud.submission import LOOKS_AFTER_SECONDS
 from comfypod.errors import CloudUnavailable, ComfyPodError
 
+_LOCKS = 64
+"""Shared by all names: two names that share one only wait for each other."""
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +35,7 @@ class Rentals:
     def __init__(self, account: Account, ours: Callable[[str], bool], *, caller: Caller | None = None) -> None:
         self._caller = caller or Caller(account)
         self._ours = ours
-        self._renting = threading.Lock()
+        self._names = [threading.Lock() for _ in range(_LOCKS)]
         self.api = PodsAPI(self._caller)
         self.spot = SpotAPI(self._caller)
 
@@ -49,7 +51,8 @@ class Rentals:
             SpotNotOffered: none can be bid for.
             CloudUnavailable: also where one may have been rented; call again with the same name.
         """
-        with self._renting:
+        # A call that its caller has given up may still be on its way, by the same name.
+        with self._names[hash(spec.name) % _LOCKS]:
             found = self._find(spec.name)
             if found is not None:
                 return found

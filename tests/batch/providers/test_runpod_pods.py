@@ -215,3 +215,13 @@ def test_a_process_that_is_no_pod_ends_nothing() -> None:
     assert not end_own_pod({})
     assert not end_own_pod({"RUNPOD_POD_ID": "../x", "RUNPOD_API_KEY": "key"})
     assert not end_own_pod({"RUNPOD_POD_ID": "x", "RUNPOD_API_KEY": "key", "RUNPOD_API_BASE_URL": "ftp://x"})
+
+
+def test_what_is_known_of_a_class_of_a_type_is_kept(site: PodsSite) -> None:
+    known = [offer(), offer(price_class="interruptible", interruptions_per_hour=2.0), offer(A40)]
+    provider = RunPodProvider(site.account, known)
+    found = {(item.gpu, item.price_class): item.interruptions_per_hour for item in provider.offers()}
+    provider.close()
+    assert found[A4000, "on_demand"] == found[A40, "on_demand"] == 0.0
+    assert found[A4000, "interruptible"] == 2.0
+    assert found[A40, "interruptible"] > 0.0
