@@ -77,6 +77,8 @@ class Keeper:
         self._paused_at: float | None = None
         self._listed_at = float("-inf")
         self._is_stopping = False
+        self._is_out_of_money = False
+        self._refusal: ProviderRefused | None = None
         self._judged: set[str] = set()
 
     async def run(self, stop: asyncio.Event, end_now: asyncio.Event) -> None:
@@ -88,7 +90,7 @@ class Keeper:
 
         Raises:
             BatchInUse: another process has taken the batch over.
-            ProviderRefused: no pod can be had, ever, and none is there.
+            ProviderRefused: no pod can be had, and there never was one.
         """
         while not end_now.is_set():
             self._is_stopping = stop.is_set()
@@ -117,8 +119,11 @@ class Keeper:
         actions = decide(situation)
         for action in actions:
             await self._act(action, situation)
-        is_done = situation.state in {"over", "cancelled"} or self._is_stopping or situation.state == "paused"
-        return is_done and not actions and not situation.live and not self._tasks
+        if actions or situation.live or self._tasks:
+            return False
+        if self._refusal is not None:
+            raise self._refusal
+        return situation.state in {"over", "cancelled"} or self._is_stopping or self._is_out_of_money
 
     async def settle(self) -> None:
         """Wait until what is under way with the provider has ended."""
@@ -168,6 +173,7 @@ class Keeper:
                 await self._desk.ask(store.set_end, batch, pod, ends_at)
             case Pause(note):
                 event("batch_paused", WARNING, note=note)
+                self._is_out_of_money = True
                 await self._desk.ask(store.change_state, batch, "paused", note)
 
     async def _rent(self, number: int, situation: Situation, *, is_urgent: bool) -> None:
@@ -193,6 +199,8 @@ class Keeper:
                 event("pod_unknown", WARNING, pod=name, cause=str(error))  # `_compare` finds out
             except ProviderRefused as error:
                 self._block(number)
+                if all(known.rented_at is None for known in situation.pods):
+                    self._refusal = error
                 await self._desk.ask(store.note, batch, "refused", str(error), name)
                 await self._ended(name, f"refused: {error.problem}")
             else:

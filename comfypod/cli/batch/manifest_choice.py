@@ -40,7 +40,7 @@ class ManifestChoice:
             models_toml=self.models_toml,
             assume_size_bytes=None if self.assume_gigabytes is None else round(self.assume_gigabytes * GIGABYTE),
             look_up=not self.offline,
-            sizes_cache=_cache_folder() / "model_sizes.json",
+            sizes_cache=cache_folder() / "model_sizes.json",
         )
 
     def read(self) -> Manifest:
@@ -57,7 +57,7 @@ class ManifestChoice:
             )
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     """``~/.cache/comfypod``, or below XDG_CACHE_HOME (freedesktop.org, XDG Base Directory Specification)."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "comfypod"

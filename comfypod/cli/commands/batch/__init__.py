@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from comfypod.cli.commands.batch import check, economics, pod, reconcile, report
+from comfypod.cli.commands.batch import check, economics, pod, reconcile, report, run
 
 app = typer.Typer(
     no_args_is_help=True, help="Very many pictures from a manifest, planned, made on rented pods, each of them once."
@@ -14,6 +14,7 @@ app.add_typer(economics.app)
 app.add_typer(pod.app)
 app.add_typer(reconcile.app)
 app.add_typer(report.app)
+app.add_typer(run.app)
 
 
 @app.callback()

@@ -1,0 +1,1 @@
+"""``comfypod batch run --provider serverless``: the same items as jobs of an endpoint."""
