@@ -144,7 +144,7 @@ class Process:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "comfypod", *self.arguments],
                 cwd=self.log.parent,
-                env={**{name: os.environ[name] for name in _PASSED_ON if name in os.environ}, **self.environment},
+                env={**_passed_on(), **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -336,6 +336,12 @@ class Run:
         self.start()
         self.blows.append("coordinator killed")
         return True
+
+
+def _passed_on() -> dict[str, str]:
+    """What processes need of this one's environment, and `comfypod` as a command."""
+    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {**passed, "PATH": os.pathsep.join([str(Path(sys.executable).parent), passed.get("PATH", os.defpath)])}
 
 
 def wait_until(is_true: Callable[[], bool], seconds: float, what: str) -> None:
