@@ -136,7 +136,7 @@ class PodProgram:
                 downloads.meter = LinkMeter(welcome.offer.download_bytes_per_second)
             ledger, spool = await asyncio.to_thread(self._open_disk, welcome.batch)
             stack.callback(ledger.close)
-            results = await stack.enter_async_context(open_results(welcome.results, pod, self._worker.settings))
+            results = await stack.enter_async_context(open_results(welcome, pod, self._worker.settings))
             runner = self._runner = Runner(
                 condition,
                 welcome,

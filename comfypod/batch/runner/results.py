@@ -6,15 +6,22 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from urllib.parse import quote, urlsplit
 
 from yarl import URL
 
-from comfypod.batch.documents import File
+from comfypod.batch.documents import File, Welcome
 from comfypod.batch.runner.environment import PodEnvironment
 from comfypod.deadline import Deadline
-from comfypod.errors import ConfigurationError, DownloadFailed, DownloadInterrupted, UploadFailed, UploadRefused
+from comfypod.errors import (
+    ConfigurationError,
+    DeadlineExceeded,
+    DownloadFailed,
+    DownloadInterrupted,
+    UploadFailed,
+    UploadRefused,
+)
 from comfypod.files.content import FileContent
 from comfypod.settings import Settings
 from comfypod.storage.addresses import AddressPolicy, show_address
@@ -40,18 +47,19 @@ class Results(Protocol):
 
 
 @asynccontextmanager
-async def open_results(told: Mapping[str, Any], pod: PodEnvironment, settings: Settings) -> AsyncIterator[Results]:
-    """The place that the coordinator tells of (`Welcome.results`).
+async def open_results(welcome: Welcome, pod: PodEnvironment, settings: Settings) -> AsyncIterator[Results]:
+    """The place that the coordinator tells of; in a bucket a folder of the batch's own.
 
     Raises:
         ConfigurationError: there is no such place, or this pod lacks what it takes.
     """
+    told = welcome.results
     kind, url = told.get("kind"), str(told.get("url", "")).rstrip("/")
     if kind == "bucket":
         bucket = Bucket.from_settings(settings)
         if bucket is None:
             raise ConfigurationError(["Results go to a bucket, and this pod was told of none: BUCKET_ENDPOINT_URL."])
-        yield BucketResults(bucket, str(told.get("prefix", "")))
+        yield BucketResults(bucket, str(told.get("prefix", welcome.batch)))
         return
     host = _place(url)
     if kind != "http" or host is None:
@@ -94,19 +102,18 @@ class HTTPResults:
                 raise UploadRefused(show_address(url), "the file changed while it was sent")
             return file
         if answer.status == _THERE_ALREADY:
-            if _sha256(answer.headers) in {None, file.sha256}:
-                return file
-            return await self._look(url, file) or file
+            there = _sha256(answer.headers)
+            return file if there in {None, file.sha256} else await self._look(url, file, there) or file
         raise UploadFailed(show_address(url), f"HTTP {answer.status}")
 
-    async def _look(self, url: str, file: File) -> File | None:
-        """The file as it is there, None if that cannot be learned."""
+    async def _look(self, url: str, file: File, told_sha256: str | None = None) -> File | None:
+        """The file as it is there, None if that cannot be learned; ``told_sha256`` is what was told before."""
         try:
             async with Deadline.after(ASK_SECONDS).enforce("deliver"):
                 status, headers = await self._http.head(url, self._headers)
-        except DownloadFailed:
+        except (DownloadFailed, DeadlineExceeded):
             return None
-        sha256, size = _sha256(headers), headers.get("Content-Length", "")
+        sha256, size = _sha256(headers) or told_sha256, headers.get("Content-Length", "")
         if status != 200 or sha256 is None or not size.isdecimal():
             return None
         return file.model_copy(update={"sha256": sha256, "size_bytes": int(size)})

@@ -22,7 +22,7 @@ from tests.batch.system.wanted import Wanted
 
 LONGEST_SECONDS = 120.0
 LONGEST_PAUSE_SECONDS = 0.4
-MOST_EVENTS = 9
+MOST_EVENTS = 16
 EVENTS = ("asset_present", "item_begins", "prompt_submitted", "job_succeeded", "worker_ready")
 
 

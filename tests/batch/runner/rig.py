@@ -139,7 +139,7 @@ async def rig(
         await downloads.missing()
         if welcome.offer is not None:
             downloads.meter = LinkMeter(welcome.offer.download_bytes_per_second)
-        results = await stack.enter_async_context(open_results(welcome.results, pod, settings))
+        results = await stack.enter_async_context(open_results(welcome, pod, settings))
         uploads = Uploads(ledger, spool, results, client, bell)
         worker = Worker(spool.folder)
         if is_open:
