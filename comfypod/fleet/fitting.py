@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -33,32 +34,28 @@ class Fit:
 def fit(log: RequestLog, settings: EndpointSettings, assumed: Conditions) -> Fit:
     """Measure starts and first runs in a log, given the settings that it ran under; what cannot be measured is assumed.
 
-    A request that came when every worker had stopped, with no active ones, waited for exactly one start, and was its
-    first run.
+    A request that came when every worker had stopped, with no active ones, waited for exactly one start. One that
+    waited, and did not begin just when another had ended, was the first run of a worker that had come up.
     """
     lone = [] if settings.active_workers else _lone(log.requests, settings.idle_seconds)
-    notes: list[str] = []
-    conditions, cold = _starts(lone, assumed, notes)
-    warm_seconds = [
-        request.execution_seconds
-        for request in log.requests
-        if request.delay_seconds is not None and request.delay_seconds <= _WARM_DELAY_SECONDS
-    ]
-    if len(cold) < LEAST_STARTS or len(warm_seconds) < LEAST_STARTS:
+    conditions, notes = _starts(lone, assumed)
+    durations = tuple(request.execution_seconds for request in log.requests)
+    is_first = _first_runs(log.requests)
+    first = [seconds for seconds, flag in zip(durations, is_first, strict=True) if flag]
+    later = [seconds for seconds, flag in zip(durations, is_first, strict=True) if flag is False]
+    if len(first) < LEAST_STARTS or len(later) < LEAST_STARTS:
         notes.append(f"First runs take {assumed.first_run_seconds:g} s longer: assumed, the log does not show it.")
-        return Fit(conditions, tuple(request.execution_seconds for request in log.requests), tuple(notes))
-    warm = median(warm_seconds)
-    extra = max(0.0, median(request.execution_seconds for request in cold) - warm)
-    notes.append(
-        f"First runs take {extra:.1f} s longer: of {len(cold)} that surely were, and {len(warm_seconds)} others."
-    )
+        return Fit(conditions, durations, tuple(notes))
+    extra = max(0.0, median(first) - median(later))
+    notes.append(f"First runs take {extra:.1f} s longer: there were {len(first)}, and {len(later)} later ones.")
     if settings.concurrency > 1:
-        notes.append(
-            f"A worker took {settings.concurrency} requests at a time: the log's execution times have waiting in them."
-        )
-    least_delay = 0.8 * min(request.delay_seconds or 0.0 for request in cold)
-    durations = tuple(_warm(request, extra, warm, least_delay) for request in log.requests)
-    return Fit(replace(conditions, first_run_seconds=extra), durations, tuple(notes))
+        at_once = settings.concurrency
+        notes.append(f"A worker took {at_once} requests at a time: the log's execution times have waiting in them.")
+    warm = tuple(
+        max(seconds - extra, _LEAST_SECONDS) if flag else seconds
+        for seconds, flag in zip(durations, is_first, strict=True)
+    )
+    return Fit(replace(conditions, first_run_seconds=extra), warm, tuple(notes))
 
 
 def _lone(requests: Sequence[LoggedRequest], idle_seconds: float) -> list[LoggedRequest]:
@@ -72,39 +69,51 @@ def _lone(requests: Sequence[LoggedRequest], idle_seconds: float) -> list[Logged
     return lone
 
 
-def _starts(
-    lone: Sequence[LoggedRequest], assumed: Conditions, notes: list[str]
-) -> tuple[Conditions, list[LoggedRequest]]:
-    """The conditions as far as starts go, and the requests that waited for one."""
-    delays = [request.delay_seconds or 0.0 for request in lone]
-    cold = [request for request in lone if (request.delay_seconds or 0.0) > _REVIVAL_SECONDS]
+def _first_runs(requests: Sequence[LoggedRequest]) -> list[bool | None]:
+    """Of each request whether it was the first of its worker; None: its delay is not told, or it was a revival's.
+
+    A worker that has ended a request takes one other: each end is one request's beginning at most.
+    """
+    ends = deque(sorted(request.arrived_at + (request.latency_seconds or 0.0) for request in requests))
+    found: list[bool | None] = [None] * len(requests)
+    for begin, number in sorted((_begin(request), number) for number, request in enumerate(requests)):
+        delay = requests[number].delay_seconds
+        if delay is None:
+            continue
+        while ends and ends[0] < begin - _WARM_DELAY_SECONDS - _LEAST_SECONDS:
+            ends.popleft()
+        if delay <= _WARM_DELAY_SECONDS:
+            found[number] = False
+        elif ends and ends[0] <= begin + _LEAST_SECONDS:
+            ends.popleft()
+            found[number] = False
+        elif delay > _REVIVAL_SECONDS:
+            found[number] = True
+    return found
+
+
+def _begin(request: LoggedRequest) -> float:
+    return request.arrived_at + (request.delay_seconds or 0.0)
+
+
+def _starts(lone: Sequence[LoggedRequest], assumed: Conditions) -> tuple[Conditions, list[str]]:
+    """The conditions as far as starts go, from requests that waited for nothing else."""
+    delays = sorted(request.delay_seconds or 0.0 for request in lone)
+    cold = tuple(delay for delay in delays if delay > _REVIVAL_SECONDS)
     revivals = [delay for delay in delays if delay <= _REVIVAL_SECONDS]
     if len(lone) < LEAST_STARTS:
-        middle = median(assumed.cold_start_seconds)
-        notes.append(
-            f"Starts take {middle:g} s: assumed, the log has only {len(lone)} requests that surely waited for one."
-        )
-        return assumed, cold
-    measured = assumed.cold_start_seconds
+        surely = f"the log has only {len(lone)} requests that surely waited for one"
+        return assumed, [f"Starts take {median(assumed.cold_start_seconds):g} s: assumed, {surely}."]
+    notes = []
     if cold:
-        measured = tuple(sorted(request.delay_seconds or 0.0 for request in cold))
-        notes.append(f"Starts take {median(measured):.1f} s, at most {measured[-1]:.1f} s: {len(cold)} were measured.")
+        notes.append(f"Starts take {median(cold):.1f} s, at most {cold[-1]:.1f} s: {len(cold)} were measured.")
     if revivals:
         notes.append(f"{len(revivals)} of {len(lone)} starts were revivals of {median(revivals):.1f} s (FlashBoot).")
-    return (
-        replace(
-            assumed,
-            cold_start_seconds=measured,
-            revival_share=len(revivals) / len(lone),
-            revival_seconds=median(revivals) if revivals else assumed.revival_seconds,
-            throttled_share=0.0,  # what was waited for machines is among the starts that were measured
-        ),
-        cold,
+    measured = replace(
+        assumed,
+        cold_start_seconds=cold or assumed.cold_start_seconds,
+        revival_share=len(revivals) / len(lone),
+        revival_seconds=median(revivals) if revivals else assumed.revival_seconds,
+        throttled_share=0.0,  # what was waited for machines is among the starts that were measured
     )
-
-
-def _warm(request: LoggedRequest, extra: float, warm: float, least_delay: float) -> float:
-    """Without what a first run took longer: it waited as for a start, and ran nearer to a first run than to others."""
-    is_first = (request.delay_seconds or 0.0) >= least_delay and request.execution_seconds > warm + extra / 2
-    seconds = request.execution_seconds - (extra if is_first else 0.0)
-    return max(seconds, _LEAST_SECONDS)
+    return measured, notes

@@ -115,9 +115,10 @@ def _cheapest_within(candidates: Sequence[Outcome], most: float) -> tuple[Outcom
 def _cheaper(candidates: Sequence[Outcome], current: Outcome, simulate: Simulate) -> tuple[Outcome | None, str]:
     same = [each for each in candidates if each.p95_seconds <= _SAME * current.p95_seconds]
     cheaper = [each for each in same if each.dollars <= (1 - _WORTH_CHANGING) * current.dollars]
-    present = [simulate(current.settings, seed) for seed in _CONFIRMING_SEEDS] if cheaper else []
+    seeds = _CONFIRMING_SEEDS[:1] if current.requests >= MANY_REQUESTS else _CONFIRMING_SEEDS
+    present = [simulate(current.settings, seed) for seed in seeds] if cheaper else []
     for candidate in sorted(cheaper, key=lambda each: each.dollars)[:_MOST_CONFIRMED]:
-        again = [simulate(candidate.settings, seed) for seed in _CONFIRMING_SEEDS]
+        again = [simulate(candidate.settings, seed) for seed in seeds]
         saving = 1 - _mean_dollars(again) / _mean_dollars(present)
         p95, its_p95 = _mean_p95(present), _mean_p95(again)
         if saving >= _WORTH_CHANGING and its_p95 <= _SAME * p95:

@@ -21,6 +21,7 @@ from tests.fleet.emulated_fleet import EmulatedFleet
 _STARTS = tuple(10.0 + second for second in range(8))
 _PRICE = 0.00034
 _FIRST_RUN = 20.0
+_DAY = generate(TrafficKind.BURSTY, 1500, hours=10, seed=2)
 
 
 def _emulated(trace: Trace, endpoint: EndpointSettings) -> EmulatedFleet:
@@ -71,8 +72,7 @@ def test_the_simulation_agrees_with_the_local_runpods_scaler_and_bills(
 @pytest.fixture(scope="module")
 def day(tmp_path_factory: pytest.TempPathFactory) -> tuple[RequestLog, float]:
     """A day as the other model logged it, and what it cost."""
-    trace = generate(TrafficKind.BURSTY, 1500, hours=10, seed=2)
-    fleet = _emulated(trace, EndpointSettings(max_workers=5))
+    fleet = _emulated(_DAY, EndpointSettings(max_workers=5))
     path = Path(tmp_path_factory.mktemp("day")) / "requests.jsonl"
     path.write_text(
         "".join(
@@ -102,7 +102,7 @@ def test_starts_and_first_runs_are_measured_in_the_log(day: tuple[RequestLog, fl
     assert min(fitted.conditions.cold_start_seconds) == pytest.approx(10, abs=0.3)
     assert max(fitted.conditions.cold_start_seconds) == pytest.approx(17, abs=0.3)
     assert fitted.conditions.first_run_seconds == pytest.approx(_FIRST_RUN, abs=1.5)
-    assert sum(fitted.execution_seconds) / len(log.requests) == pytest.approx(10.0, rel=0.05)
+    assert sum(fitted.execution_seconds) == pytest.approx(sum(_DAY.execution_seconds), rel=0.04)
 
 
 def test_a_day_that_is_replayed_closely_calibrates(day: tuple[RequestLog, float]) -> None:
@@ -127,3 +127,13 @@ def test_the_wrong_settings_the_wrong_bill_or_none_do_not_calibrate(day: tuple[R
         assert found.verdict.startswith("Not calibrated: ")
     few = RequestLog(log.requests[:50])
     assert "50 requests" in calibrate(few, fit(few, endpoint, _UNKNOWN), endpoint, dollars).verdict
+
+
+def test_the_documentations_example_calibrates() -> None:
+    """Of another emulated day: what the how-to shows is what a reader sees."""
+    log = read_log(Path(__file__).parents[2] / "docs/examples/requests.csv")
+    endpoint = EndpointSettings(max_workers=5)
+
+    found = calibrate(log, fit(log, endpoint, Conditions(price_per_second=0.00031)), endpoint, 1.69)
+
+    assert found.is_calibrated, found.verdict
