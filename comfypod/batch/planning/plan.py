@@ -8,6 +8,7 @@ from typing import Final
 
 from comfypod.batch.documents import Asset, Offer, Plan, PodPlan
 from comfypod.batch.planning.bound import Bound, lower_bound
+from comfypod.batch.planning.bulk import bulk
 from comfypod.batch.planning.demands import Demands
 from comfypod.batch.planning.drafts import Draft
 from comfypod.batch.planning.exact import best_partition
@@ -55,16 +56,21 @@ def make_plan(
     wanted = demands or Demands()
     if not offers:
         raise refusal(["Nothing is offered to rent: name a file of offers, or another provider."])
-    refuse_unknown(workload, assets, wanted)
-    market = Market(in_reach(offers), assets, make_table(workload, assets), wanted, learned or LearnedSpeeds())
+    with bulk():
+        refuse_unknown(workload, assets, wanted)
+        market = Market(in_reach(offers), assets, make_table(workload, assets), wanted, learned or LearnedSpeeds())
+        return _best_plan(market, workload)
+
+
+def _best_plan(market: Market, workload: Workload) -> Plan:
     refuse_too_large(market)
     lots = make_lots(market)
     refuse_impossible(market, lots)
     bound = lower_bound(market, lots)
     pods = _pods_in_time(market, lots)
-    dollars = sum(pod.dollars for pod in pods)
-    if wanted.budget_dollars is not None and dollars > wanted.budget_dollars:
-        raise over_budget(wanted.budget_dollars, bound.dollars, dollars, _without_deadline(market))
+    dollars, budget = sum(pod.dollars for pod in pods), market.demands.budget_dollars
+    if budget is not None and dollars > budget:
+        raise over_budget(budget, bound.dollars, dollars, _without_deadline(market))
     return _plan(market, workload, pods, bound)
 
 

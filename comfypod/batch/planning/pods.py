@@ -4,34 +4,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from comfypod.batch.documents import GIGABYTE, Offer, PodPlan, Share
 from comfypod.batch.economics.bidding import bid_ceiling
 from comfypod.batch.planning.drafts import Draft, Price
+from comfypod.batch.planning.lots import Lot
 from comfypod.batch.planning.market import Market
-from comfypod.batch.planning.ordering.queue import Queue, Task
+from comfypod.batch.planning.ordering.line import Line
+from comfypod.batch.planning.ordering.queue import Outcome, Queue, Task
 from comfypod.batch.planning.ordering.search import best_order
+from comfypod.batch.planning.table import Integers
+from comfypod.batch.planning.workload import Group
+
+_LEAST_ORDERS: Final = 4
+"""Those that a search looks at in any case."""
+
+
+class _Ordered(NamedTuple):
+    """Groups in the order in which they are made, files in the order in which they come, and what becomes of it."""
+
+    groups: Sequence[Group]
+    files: Sequence[int]
+    outcome: Outcome
 
 
 def pod_plan(draft: Draft, price: Price, number: int, *, steps: int) -> PodPlan:
     """The plan of one pod; ``steps``: how far to look for a better order."""
     market, offer = draft.market, draft.market.offers[price.offer]
-    groups = [group for lot in draft.sequence(price.offer) for group in lot.groups()]
-    files = list(draft.assets)
-    queue = _queue(draft, price.offer, files)
-    order, outcome = best_order(queue, market.demands.objective, steps=steps)
+    tasks = sum(len(lot.members) for lot in draft.lots)
+    ordered = _searched(draft, price.offer, steps) if tasks * _LEAST_ORDERS <= steps else _in_line(draft, price.offer)
+    outcome = ordered.outcome
     seconds = market.expected_seconds(price.offer, outcome.first_work, outcome.makespan - outcome.first_work)
     first_bytes = round(outcome.first_work * offer.download_bytes_per_second)
     return PodPlan(
         number=number,
         offer=offer,
-        shares=tuple(
-            Share(signature=groups[task].signature, items=groups[task].items, work=groups[task].work)
-            for task in order.tasks
-        ),
-        downloads=_downloads(market, [files[file] for file in order.downloads]),
+        shares=tuple(Share(signature=group.signature, items=group.items, work=group.work) for group in ordered.groups),
+        downloads=_downloads(market, ordered.files),
         disk_bytes=_disk_bytes(market, draft.size_bytes),
         bid_dollars_per_hour=offer.dollars_per_hour if offer.price_class == "interruptible" else None,
         bid_ceiling_dollars_per_hour=_ceiling(draft, offer, first_bytes),
@@ -42,17 +54,57 @@ def pod_plan(draft: Draft, price: Price, number: int, *, steps: int) -> PodPlan:
     )
 
 
+def _searched(draft: Draft, offer: int, steps: int) -> _Ordered:
+    """In the best order that is found."""
+    files = sorted(draft.assets)
+    order, outcome = best_order(_queue(draft, offer, files), draft.market.demands.objective, steps=steps)
+    groups = [group for lot in draft.sequence(offer) for group in lot.groups()]
+    return _Ordered([groups[task] for task in order.tasks], [files[file] for file in order.downloads], outcome)
+
+
+def _in_line(draft: Draft, offer: int) -> _Ordered:
+    """In the order of lots, of which it is only chosen which one is first."""
+    table, rented = draft.market.table, draft.market.offers[offer]
+    lots = draft.sequence(offer)
+    counts = [len(lot.members) for lot in lots]
+    begins = np.cumsum([0, *counts[:-1]])
+    needs = [_needs(lot, int(begin)) for lot, begin in zip(lots, begins, strict=True)]
+    line = Line(
+        numbers=np.arange(sum(counts)),
+        blocks=np.repeat(np.arange(len(lots)), counts),
+        items=np.concatenate([lot.items for lot in lots]),
+        item_seconds=np.concatenate([lot.works / lot.items / lot.speeds[offer] for lot in lots]),
+        has_patches=np.concatenate([lot.has_patches for lot in lots]),
+        owners=np.concatenate([owners for owners, _ in needs]),
+        files=np.concatenate([files for _, files in needs]),
+        file_seconds=table.sizes / rented.download_bytes_per_second,
+        load_seconds=rented.load_seconds,
+        patch_seconds=rented.patch_seconds,
+    ).sorted_for(draft.market.demands.objective)
+    groups = [group for lot in lots for group in lot.groups()]
+    return _Ordered([groups[number] for number in line.numbers.tolist()], line.downloads.tolist(), line.outcome)
+
+
+def _needs(lot: Lot, begin: int) -> tuple[Integers, Integers]:
+    """Places of groups, the first of which is ``begin``, and the files that they need: bases, then patches."""
+    owners, patches = lot.market.table.patches_of(lot.members)
+    bases = np.array(sorted(lot.bases), dtype=np.int64)
+    count = len(lot.members)
+    whose = np.concatenate([np.repeat(np.arange(count), len(bases)), owners])
+    order = np.argsort(whose, kind="stable")
+    return whose[order] + begin, np.concatenate([np.tile(bases, count), patches])[order]
+
+
 def _queue(draft: Draft, offer: int, files: Sequence[int]) -> Queue:
     """A draft's groups as tasks of one pod, in the order of its lots; files by their places."""
     table, rented = draft.market.table, draft.market.offers[offer]
-    places = np.zeros(len(table.keys), dtype=np.int64)
-    places[files] = np.arange(len(files))
+    places = {file: place for place, file in enumerate(files)}
     tasks: list[Task] = []
     for lot in draft.sequence(offer):
-        bases = tuple(places[sorted(lot.bases)].tolist())
+        bases = tuple(places[file] for file in sorted(lot.bases))
         owners, patches = table.patches_of(lot.members)
         cuts = np.searchsorted(owners, np.arange(len(lot.members) + 1)).tolist()
-        patched = places[patches].tolist()
+        patched = [places[file] for file in patches.tolist()]
         seconds = (lot.works / lot.items / lot.speeds[offer]).tolist()
         tasks += [
             Task(bases, tuple(patched[cuts[number] : cuts[number + 1]]), items, seconds[number])

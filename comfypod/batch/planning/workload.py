@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from comfypod.batch.documents import Signature
+from comfypod.batch.planning.bulk import bulk
 
 Row = tuple[tuple[tuple[str, ...], tuple[str, ...]], float]
 """One item: keys of its bases and of its patches, and its work in megapixel-steps."""
@@ -46,6 +47,11 @@ def workload_of(batch: str, signatures: Mapping[Signature, tuple[int, float]]) -
 
 def gather(batch: str, rows: Iterable[Row]) -> Workload:
     """The workload of rows, in one pass; what is kept is one entry a signature, not one a row."""
+    with bulk():
+        return _gathered(batch, rows)
+
+
+def _gathered(batch: str, rows: Iterable[Row]) -> Workload:
     counted: dict[tuple[tuple[str, ...], tuple[str, ...]], list[float]] = {}
     for key, work in rows:
         found = counted.get(key)

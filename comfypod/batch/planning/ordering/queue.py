@@ -115,34 +115,6 @@ def simulate(queue: Queue, order: Order, *, ready: Sequence[float] | None = None
     return _Run(queue, order.tasks, moments).outcome()
 
 
-def simulate_in_turn(queue: Queue, tasks: Sequence[int]) -> Outcome:
-    """What becomes of a queue whose files come in the order of its tasks, as `simulate` says it, for very many tasks.
-
-    Nothing that comes later is ready earlier, so that no task is left for another one.
-    """
-    arrived: set[int] = set()
-    now = come = idle = completions = 0.0
-    first_work = first_item = 0.0
-    before: Task | None = None
-    for number in tasks:
-        task = queue.tasks[number]
-        for asset in task.assets:
-            if asset not in arrived:
-                arrived.add(asset)
-                come += queue.asset_seconds[asset]
-        if come > now:
-            idle += come - now
-            now = come
-        now += queue.change_seconds(before, task)
-        if before is None:
-            first_work, first_item = now, now + task.item_seconds
-        completions += task.items * now + task.item_seconds * task.items * (task.items + 1) / 2
-        now += task.seconds
-        before = task
-    items = sum(queue.tasks[number].items for number in tasks)
-    return Outcome(first_work, first_item, idle, now, completions / max(1, items))
-
-
 class _Run:
     """One simulation."""
 

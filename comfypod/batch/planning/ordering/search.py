@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from comfypod.batch.documents import Objective
 from comfypod.batch.planning.ordering import policies
-from comfypod.batch.planning.ordering.queue import Order, Outcome, Queue, simulate, simulate_in_turn
+from comfypod.batch.planning.ordering.queue import Order, Outcome, Queue, simulate
 
 FIRST_ITEM_SLACK: Final = 1.05
 """For ``early`` and ``balanced``: the first item is there within so many times what the smallest closure takes."""
@@ -99,7 +99,7 @@ def _in_turn(queue: Queue) -> Iterator[Found]:
     """Tasks as they are numbered, or those of the bases with the quickest items first; so, and the quickest before."""
     for tasks in (range(len(queue.tasks)), policies.shortest_items(queue)):
         for chosen in (tasks, _quickest_first(queue, tasks)):
-            yield Found(Order(queue.downloads_for(chosen), tuple(chosen)), simulate_in_turn(queue, chosen))
+            yield Found(order := Order(queue.downloads_for(chosen), tuple(chosen)), simulate(queue, order))
 
 
 def _portfolio(queue: Queue) -> Iterator[Found]:
