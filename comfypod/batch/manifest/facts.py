@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -40,9 +41,9 @@ class KnownFacts:
     A workflow's prompt or seed has no influence on what is loaded, and very many items differ in nothing else.
     """
 
-    def __init__(self, fillable: Fillable, library: ModelLibrary) -> None:
+    def __init__(self, fillable: Fillable, workflows: KnownWorkflows) -> None:
         self._fillable = fillable
-        self._library = library
+        self._workflows = workflows
         self._read: frozenset[Place] = frozenset()
         self._matters: dict[str, bool] = {}
         self._known: dict[object, Facts] = {}
@@ -52,7 +53,7 @@ class KnownFacts:
         key = self._key(parameters)
         if key is not None and (known := self._known.get(key)) is not None:
             return known
-        facts, read = facts_of(self._fillable.filled(parameters), self._library)
+        facts, read = self._workflows.of(self._fillable.filled(parameters))
         if not read <= self._read:  # more matters than was known so far
             self._read |= read
             self._matters.clear()
@@ -75,8 +76,65 @@ class KnownFacts:
                 return None
             parts.append(name)
             if matters or (type(value) is str and may_be_model(value)):
-                parts.append((value,))
+                parts.append((type(value), value))
         return tuple(parts)
+
+
+class KnownWorkflows:
+    """Facts of whole workflows; one that differs from another only in what does not matter is not worked out again."""
+
+    def __init__(self, library: ModelLibrary) -> None:
+        self._library = library
+        self._alike: dict[object, _Alike] = {}
+
+    def of(self, workflow: Workflow) -> tuple[Facts, frozenset[Place]]:
+        """What is known of a workflow, and the places whose values it depends on."""
+        shape, texts = _shape(workflow.nodes)
+        alike = self._alike.get(shape)
+        if alike is None:
+            if len(self._alike) >= MOST_KEPT:
+                self._alike.clear()
+            alike = self._alike[shape] = _Alike()
+        key = (alike.values(workflow.nodes), texts)
+        facts = alike.known.get(key)
+        if facts is None:
+            facts, read = facts_of(workflow, self._library)
+            if not read <= alike.read or len(alike.known) >= MOST_KEPT:
+                alike.read |= read
+                alike.known.clear()
+                key = (alike.values(workflow.nodes), texts)
+            alike.known[key] = facts
+        return facts, alike.read
+
+
+class _Alike:
+    """Workflows with the same nodes and links. ``known`` has their facts by the values of the places that matter."""
+
+    def __init__(self) -> None:
+        self.read: frozenset[Place] = frozenset()
+        self.known: dict[object, Facts] = {}
+
+    def values(self, nodes: Mapping[str, Mapping[str, Any]]) -> object:
+        """Those of the places that matter; links and the like are in the shape."""
+        found = (nodes[node_id]["inputs"].get(name) for node_id, name in self.read if node_id in nodes)
+        return tuple((type(value), value) for value in found if type(value) in _SCALARS)
+
+
+def _shape(nodes: Mapping[str, Mapping[str, Any]]) -> tuple[object, object]:
+    """All of a workflow but its numbers and texts; and those of the texts that may name a model file."""
+    shape: list[object] = []
+    texts: list[tuple[str, str, str]] = []
+    for node_id, node in nodes.items():
+        shape += (node_id, node["class_type"])
+        for name, value in node["inputs"].items():
+            kind = type(value)
+            shape.append(name)
+            if kind is str and may_be_model(value):
+                texts.append((node_id, name, value))
+            elif kind not in _SCALARS:
+                shape.append((json.dumps(value),))
+        shape.append(None)
+    return tuple(shape), tuple(texts)
 
 
 def facts_of(workflow: Workflow, library: ModelLibrary) -> tuple[Facts, frozenset[Place]]:

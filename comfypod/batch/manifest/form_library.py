@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from comfypod.batch.manifest.facts import KnownFacts
+from comfypod.batch.manifest.facts import KnownFacts, KnownWorkflows
 from comfypod.batch.manifest.folder_rows import read_object
 from comfypod.batch.manifest.forms import Form, TemplateFileForm, TemplateForm, WorkflowForm, digest_of
 from comfypod.batch.manifest.library import ModelLibrary
@@ -26,9 +26,9 @@ KEPT_WORKFLOWS: Final = 200
 class KnownForm:
     """A form, and what is known of the items that it makes."""
 
-    def __init__(self, form: Form, library: ModelLibrary) -> None:
+    def __init__(self, form: Form, workflows: KnownWorkflows) -> None:
         self.form = form
-        self.facts = KnownFacts(form, library)
+        self.facts = KnownFacts(form, workflows)
         self.files = form.files()
 
 
@@ -36,7 +36,7 @@ class FormLibrary:
     """Finds the form that a row means. ``folder`` is the manifest's: rows may name files in it, and none elsewhere."""
 
     def __init__(self, library: ModelLibrary, templates_folder: Path, folder: Path | None, longest_bytes: int) -> None:
-        self._library = library
+        self._workflows = KnownWorkflows(library)
         self._templates_folder = templates_folder
         self._folder = folder
         self._longest_bytes = longest_bytes
@@ -120,7 +120,7 @@ class FormLibrary:
 
     def _known(self, form: Form) -> KnownForm:
         try:
-            return KnownForm(form, self._library)
+            return KnownForm(form, self._workflows)
         except InvalidWorkflow as error:
             raise RowProblem(f"workflow: {error}") from error
 

@@ -67,7 +67,7 @@ class WorkflowForm:
 
     def filled(self, parameters: Mapping[str, Any]) -> Workflow:
         """The workflow with these values."""
-        return self._workflow.with_inputs(parameters)
+        return self._workflow.with_inputs(parameters) if parameters else self._workflow
 
     def places(self, name: str) -> frozenset[Place]:
         """The inputs that a value of this name goes to."""

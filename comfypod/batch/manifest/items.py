@@ -96,9 +96,9 @@ class ItemMaker:
             raise RowProblem(*problems)
         content = canonical([known.form.digest, parameters, beside, name, extra])
         digest = hashlib.sha256(content).digest()[:IDENTIFIER_BYTES]
+        facts = known.facts.of(parameters)
         for seed in known.form.seeds_to_draw(parameters):
             parameters[seed] = _drawn(digest, seed)
-        facts = known.facts.of(parameters)
         job = {"workflow": known.form.workflow, "parameters": known.form.job_parameters(parameters), **beside}
         assets = tuple(dict.fromkeys((*facts.assets.keys, *extra))) if extra else facts.assets.keys
         return Made(digest, name, job, facts, assets)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any, Final
 
 from comfypod.batch.manifest.reading import WorkflowReading
@@ -22,6 +21,7 @@ LONGEST_NAME: Final = 500
 _EMBEDDING: Final = re.compile(r"embedding:([^\s,():<>|\"]+)")
 """ComfyUI, comfy/sd1_clip.py: SDTokenizer.embedding_identifier; a weight may follow after a colon."""
 _SUFFIXES: Final = tuple(sorted(MODEL_SUFFIXES))
+_LONGEST_SUFFIX: Final = max(map(len, _SUFFIXES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class NamedFile:
 
 def may_be_model(text: str) -> bool:
     """Whether a text may name a model file, wherever in a workflow it stands."""
-    return text.lower().endswith(_SUFFIXES) or "embedding:" in text
+    return text[-_LONGEST_SUFFIX:].lower().endswith(_SUFFIXES) or "embedding:" in text
 
 
 def named_files(reading: WorkflowReading, needed: list[str]) -> list[NamedFile]:
@@ -91,4 +91,4 @@ def _in_text(text: str, place: tuple[str, str, str]) -> Iterator[NamedFile]:
 
 
 def _is_file_name(text: str) -> bool:
-    return len(text) <= LONGEST_NAME and text.isprintable() and PurePosixPath(text).suffix.lower() in MODEL_SUFFIXES
+    return len(text) <= LONGEST_NAME and text.lower().endswith(_SUFFIXES) and text.isprintable()

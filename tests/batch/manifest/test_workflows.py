@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from comfypod.batch.documents import Signature
-from comfypod.batch.manifest.facts import facts_of
+from comfypod.batch.manifest.facts import KnownWorkflows, facts_of
 from comfypod.batch.manifest.library import Assets, ModelLibrary
 from comfypod.batch.manifest.work import MOST_WORK
 from comfypod.schema.workflow import Workflow
@@ -39,6 +41,9 @@ def library(**options: Any) -> ModelLibrary:
     ]
     others = MODELS.replace('name = "bad-hands.pt"', 'name = "worse-hands.pt"')
     return ModelLibrary(ModelManifest.parse(others + "\n".join(tables)), **options)
+
+
+LIBRARY = library()
 
 
 def assets_of(nodes: Nodes, **options: Any) -> Assets:
@@ -199,6 +204,45 @@ def test_work_of_a_sampler_with_sigmas_is_that_of_their_scheduler() -> None:
     assert work_of(nodes) == 5.0
     nodes["3"]["inputs"]["sigmas"] = ["42", 0]
     assert work_of(nodes) == 3.0
+
+
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(
+                ["3.steps", "5.width", "5.batch_size", "4.ckpt_name", "10.lora_name", "6.text", "9.filename_prefix"]
+            ),
+            st.sampled_from(
+                [
+                    1,
+                    1.0,
+                    True,
+                    None,
+                    30,
+                    "base.safetensors",
+                    "style.safetensors",
+                    "embedding:bad-hands",
+                    ["31", 0],
+                    {"a": 1},
+                ]
+            ),
+            max_size=3,
+        ),
+        min_size=2,
+        max_size=8,
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_what_is_kept_of_one_workflow_is_true_of_others_alike(changes: list[dict[str, Any]]) -> None:
+    known = KnownWorkflows(LIBRARY)
+    for change in changes:
+        nodes = picture_workflow()
+        nodes["31"] = node("PrimitiveString", value=change.get("6.text"))
+        for place, value in change.items():
+            node_id, _, name = place.partition(".")
+            nodes[node_id]["inputs"][name] = value
+        workflow = Workflow.parse(nodes)
+        assert known.of(workflow)[0] == facts_of(workflow, LIBRARY)[0]
 
 
 def test_work_is_one_where_nothing_is_sampled() -> None:
