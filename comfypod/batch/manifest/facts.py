@@ -14,6 +14,7 @@ from comfypod.batch.manifest.work import megapixel_steps
 from comfypod.schema.workflow import Workflow
 
 MOST_KEPT: Final = 20_000
+MOST_SHAPES: Final = 1000
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 
 
@@ -92,7 +93,7 @@ class KnownWorkflows:
         shape, texts = _shape(workflow.nodes)
         alike = self._alike.get(shape)
         if alike is None:
-            if len(self._alike) >= MOST_KEPT:
+            if len(self._alike) >= MOST_SHAPES:
                 self._alike.clear()
             alike = self._alike[shape] = _Alike()
         key = (alike.values(workflow.nodes), texts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from comfypod.batch.documents import Signature
@@ -232,6 +232,7 @@ def test_work_of_a_sampler_with_sigmas_is_that_of_their_scheduler() -> None:
         max_size=8,
     )
 )
+@example([{"5.width": 1}, {"5.width": True}])
 @settings(max_examples=40, deadline=None)
 def test_what_is_kept_of_one_workflow_is_true_of_others_alike(changes: list[dict[str, Any]]) -> None:
     known = KnownWorkflows(LIBRARY)
