@@ -82,3 +82,16 @@ def test_no_bid_is_above_the_indifference_price(prices: list[tuple[float, float,
         ceiling = bid_ceiling(rung.offer, left)
         if rung.bid_dollars_per_hour is not None and rung.offer == SPOT and ceiling is not None:
             assert rung.bid_dollars_per_hour <= ceiling + 1e-9
+
+
+def test_what_could_not_be_had_is_no_measure_any_more() -> None:
+    first = SPOT.model_copy(update={"gpu": "first", "dollars_per_hour": 0.10})
+    second = SPOT.model_copy(update={"gpu": "second", "dollars_per_hour": 0.12})
+    found = asked(rungs(FULL, [second, first, FASTER], step=0.03))
+    assert found[1:] == [
+        ("first", "interruptible", 0.10),
+        ("first", "interruptible", 0.12),  # then the second one is as good
+        ("second", "interruptible", 0.12),
+        ("second", "interruptible", 0.15),
+        (A40, "on_demand", None),
+    ]
