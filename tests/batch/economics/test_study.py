@@ -110,6 +110,17 @@ def test_the_command_prints_findings_and_json(tmp_path: Path) -> None:
     assert document["findings"][0]["verdict"] in {"holds", "depends", "contradicted"}
 
 
+def test_the_how_tos_example_is_a_study() -> None:
+    page = (_ROOT / "docs/how-to/compare-costs.md").read_text()
+    study = parse_study(page.partition("```toml\n")[2].partition("```")[0])
+
+    on_demand, bids = compare(study)
+
+    assert on_demand.dollars is not None
+    assert on_demand.dollars[0] == pytest.approx(0.69 * (10_000 / 1400 + (120 + 7 * 8000 / 1500) / 3600))
+    assert bids.next_best == on_demand.name
+
+
 def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path: Path) -> None:
     binary = tmp_path / "binary.toml"
     binary.write_bytes(b"\xff\xfe\x00")
