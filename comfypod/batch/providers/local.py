@@ -35,14 +35,15 @@ DEFAULT_OFFER: Final = Offer(
     dollars_per_hour=0.0,
     memory_bytes=24 * 10**9,
     megapixel_steps_per_second=20.0,
-    download_bytes_per_second=100e6,
+    download_bytes_per_second=5e6,
     disk_dollars_per_gigabyte_hour=0.0,
     setup_seconds=10.0,
     load_seconds=1.0,
     patch_seconds=0.1,
     most_pods=4,
 )
-"""Costs nothing; the speeds are guesses, which the first run's report corrects."""
+"""Costs nothing. The speeds are guesses, which the first run's report corrects; the link's is low, since a pod whose link
+is far slower than its offer takes itself for unfit."""
 
 
 class _State(BaseModel):

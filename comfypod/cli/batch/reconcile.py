@@ -8,10 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from comfypod.batch.documents import Pod
 from comfypod.batch.providers.interface import Provider
 from comfypod.batch.providers.local import NAME as LOCAL
@@ -20,7 +16,8 @@ from comfypod.batch.providers.opening import open_provider
 from comfypod.batch.providers.orphans import KnownBatch, KnownPod, Orphan, find_orphans
 from comfypod.batch.store.store import BatchStore
 from comfypod.batch.wording import in_dollars
-from comfypod.cli.printing import printable, write_error, write_json, write_line
+from comfypod.cli.printing import write_error, write_json, write_line
+from comfypod.cli.reports import print_table
 from comfypod.errors import BatchNotFound, ComfyPodError, NoCapacity, ProviderUnavailable, StoreUnavailable
 
 
@@ -122,7 +119,7 @@ def _document(orphan: Orphan, *, is_ended: bool) -> dict[str, object]:
 
 def _summarize(command: ReconcileCommand, pods: Sequence[Pod], orphans: Sequence[Orphan]) -> None:
     if not command.end and orphans:
-        _print_table(orphans)
+        print_table(["pod", "state", "GPU", "$/h", "why"], map(_row, orphans))
         dollars = sum(orphan.pod.dollars_per_hour for orphan in orphans)
         how = "--end ends them" if all(orphan.is_sure for orphan in orphans) else "--end, and --unknown, end them"
         write_line(f"{len(orphans)} of {len(pods)} pods, {in_dollars(dollars)} an hour; {how}.")
@@ -136,10 +133,6 @@ def _summarize(command: ReconcileCommand, pods: Sequence[Pod], orphans: Sequence
         )
 
 
-def _print_table(orphans: Sequence[Orphan]) -> None:
-    table = Table("pod", "state", "GPU", "$/h", "why", box=None, pad_edge=False)
-    for orphan in orphans:
-        pod = orphan.pod
-        cells = (pod.name, pod.state, pod.gpu, in_dollars(pod.dollars_per_hour), orphan.reason.value)
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    Console().print(table)
+def _row(orphan: Orphan) -> tuple[str, ...]:
+    pod = orphan.pod
+    return pod.name, pod.state, pod.gpu, in_dollars(pod.dollars_per_hour), orphan.reason.value
