@@ -42,8 +42,8 @@ DEFAULT_OFFER: Final = Offer(
     patch_seconds=0.1,
     most_pods=4,
 )
-"""Costs nothing. The speeds are guesses, which the first run's report corrects; the link's is low, since a pod whose link
-is far slower than its offer takes itself for unfit."""
+"""Costs nothing. The speeds are guesses, which the first run's report corrects; that of the link is low, since a pod
+whose link is far slower than its offer takes itself for unfit."""
 
 
 class _State(BaseModel):
