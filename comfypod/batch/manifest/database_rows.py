@@ -30,8 +30,9 @@ class DatabaseRows:
         if not query or query.lstrip("( \n\t").partition(" ")[0].lower() not in {"select", "with"}:
             raise InvalidManifest(["A database needs a SELECT (--query) whose columns are the items' fields."])
         self.defaults: dict[str, Any] = {}
-        self._query = query
         parsed = _parsed(url)
+        # psycopg would take a % for the beginning of a parameter (psycopg.org/psycopg3/docs, "Passing parameters").
+        self._query = query.replace("%", "%%") if parsed.get_backend_name() == "postgresql" else query
         self._engine = _engine(parsed)
         self._shown = parsed.render_as_string(hide_password=True)
 
