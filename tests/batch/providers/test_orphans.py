@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from typer.testing import CliRunner
 from comfypod.batch.documents import Pod
 from comfypod.batch.providers.orphans import KnownBatch, KnownPod, Reason, find_orphans
 from comfypod.batch.providers.runpod_pods import RunPodProvider
-from comfypod.batch.store.store import BatchStore
+from comfypod.batch.store import BatchStore
+from comfypod.batch.store.records import NewBatch
 from comfypod.cli.commands.batch import app
+from tests.batch.coordinator.making import CHECKPOINTS, plan
 from tests.batch.providers.pods_site import PodsSite, offer, until, wish
 
 NOW = 1_000_000.0
@@ -85,3 +88,26 @@ def test_orphans_are_ended(rented: Path, site: PodsSite) -> None:
     assert (told["pod"], told["reason"], told["ended"]) == (NAME, "unknown_batch", True)
     until(lambda: site.pods()[0]["status"] == "TERMINATED")
     assert "No orphans" in run(rented).output
+
+
+def test_what_the_database_says_of_a_batch_is_heeded(rented: Path, runpod: RunPodProvider) -> None:
+    url = f"sqlite:///{rented}"
+    store = BatchStore.open(url)
+    try:
+        made = plan(2, [[(CHECKPOINTS[0], 2)]], batch="b1")
+        number = store.begin(NewBatch(plan=made, label="m", provider="runpod", offers=(), results={})).number
+        assert reasons(rented) == ["unknown_pod"]
+        store.add_pod(number, wish(rented.parent / "disk", offer()), 0, ends_at=time.time() + 600)
+        assert reasons(rented) == ["unwatched"]
+        store.hold(number, "somebody")
+        assert reasons(rented) == []
+        store.let_go(number, "somebody")
+        store.change_state(number, "cancelled")
+        assert reasons(rented, "--end") == ["batch_cancelled"]
+    finally:
+        store.close()
+    assert runpod.pods() == []
+
+
+def reasons(database: Path, *arguments: str) -> list[str]:
+    return [json.loads(line)["reason"] for line in run(database, "--json", *arguments).output.splitlines()]
