@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from comfypod.errors import ConfigurationError
-from comfypod.fleet.traffic import Trace
+from comfypod.fleet.traffic import DAY_SECONDS, Trace
 
 MOST_REQUESTS: Final = 2_000_000
 _LONGEST_LINE = 1_000_000
 """Characters: RunPod's job documents have whole outputs in them."""
+_LONGEST_SECONDS = 31 * 86400.0
+_LATEST = 1e11
+"""Seconds since 1970: the year 5138."""
 _MOST_PROBLEMS = 5
 _ENDED_BADLY = frozenset({"IN_QUEUE", "IN_PROGRESS", "CANCELLED"})
 _ARRIVAL = ("arrived_at", "created_at", "createdAt", "timestamp")
@@ -58,7 +61,7 @@ class RequestLog:
         begin = self.requests[0].arrived_at
         arrivals = [request.arrived_at - begin for request in self.requests]
         durations = execution_seconds or (request.execution_seconds for request in self.requests)
-        return Trace(arrivals, list(durations), max(arrivals[-1], 1.0))
+        return Trace(arrivals, list(durations), arrivals[-1] or DAY_SECONDS)
 
 
 def read_log(path: Path) -> RequestLog:
@@ -126,8 +129,8 @@ def _duration(row: Mapping[str, Any], names: Iterable[tuple[str, float]]) -> flo
     for name, in_a_second in names:
         if row.get(name) not in (None, ""):
             seconds = _number(name, row[name]) / in_a_second
-            if seconds < 0:
-                raise ValueError(f"{name} is negative")
+            if not 0 <= seconds <= _LONGEST_SECONDS:
+                raise ValueError(f"{name} is negative, or longer than a month")
             return seconds
     return None
 
@@ -138,9 +141,12 @@ def _moment(row: Mapping[str, Any], names: Iterable[str]) -> float | None:
         if value in (None, ""):
             continue
         try:
-            return _number(name, value)
+            seconds = _number(name, value)
         except ValueError:
             return _timestamp(name, value)
+        if abs(seconds) > _LATEST:
+            raise ValueError(f"{name} is in seconds, not in milliseconds")
+        return seconds
     return None
 
 

@@ -66,6 +66,8 @@ def test_an_end_with_the_delay_says_when_a_request_came() -> None:
         ({"arrived_at": 1, "execution_seconds": -3}, "negative"),
         ({"arrived_at": 1, "execution_seconds": [3]}, "no number"),
         ({"arrived_at": 1, "execution_seconds": 10**400}, "no number"),
+        ({"arrived_at": 1, "execution_seconds": 1e300}, "longer than a month"),
+        ({"arrived_at": 1790812800000, "execution_seconds": 3}, "not in milliseconds"),
         ({"arrived_at": 1}, "no request that ran"),
     ],
 )
