@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,12 @@ LocalProvider(pathlib.Path(sys.argv[1])).create(PodWish.model_validate_json(sys.
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "pods"
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Whose pods end with the test, however that ends."""
+    yield tmp_path / "pods"
+    provider = LocalProvider(tmp_path / "pods", grace_seconds=0.3)
+    for pod in provider.pods():
+        provider.end(pod)
 
 
 def test_a_pod_outlives_its_starter_and_is_ended_by_another(folder: Path, tmp_path: Path) -> None:
@@ -103,10 +108,9 @@ def test_a_pod_does_not_take_itself_for_one_of_runpod(
     monkeypatch.setenv("RUNPOD_POD_ID", "somebody")
     monkeypatch.setenv("RUNPOD_API_KEY", "secret")
     provider = LocalProvider(folder, [local_offer()], grace_seconds=0.3)
-    pod = provider.create(wish(tmp_path / "disk", local_offer()))
+    provider.create(wish(tmp_path / "disk", local_offer()))
     until((tmp_path / "disk/begun").exists)
     assert "RUNPOD_" not in (tmp_path / "disk/environment").read_text()
-    provider.end(pod)
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
