@@ -92,10 +92,6 @@ def _compared(study: Study, alternative: Alternative, cheapest: float) -> Compar
         next_best=None if other is None else other.name,
         indifference_price=None if other is None else indifference_prices(study, alternative, other),
         relative=at_start[1] / cheapest - 1.0,
-        hours=None if study.items is None else _ordered(study.items / machines, fast, slow),
+        hours=None if study.items is None else (fast.hours(study.items / machines), slow.hours(study.items / machines)),
         dollars=None if study.items is None else (at_start[0] * study.items, at_start[1] * study.items),
     )
-
-
-def _ordered(items: float, fast: Rental, slow: Rental) -> tuple[float, float]:
-    return fast.hours(items), slow.hours(items)
