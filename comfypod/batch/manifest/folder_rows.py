@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from pydantic_core import from_json
 from comfypod.batch.manifest.rows import Row, RowProblem
 from comfypod.cloud.workflow_kinds import kind_of
 from comfypod.errors import InvalidManifest
+from comfypod.schema.job import MOST_PROBLEMS
+from comfypod.schema.limits import find_excess
 from comfypod.schema.wire import as_object
 from comfypod.schema.workflow import EXPORT_HINT
 
@@ -72,4 +75,6 @@ def read_object(path: Path, longest_bytes: int) -> dict[str, Any]:
         raise RowProblem(f"is not valid JSON ({error})") from error
     if not isinstance(document, dict):
         raise RowProblem("holds no JSON object")
+    if excess := list(islice(find_excess(document), MOST_PROBLEMS)):
+        raise RowProblem(*excess)
     return document

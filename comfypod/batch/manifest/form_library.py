@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,8 @@ from comfypod.batch.manifest.library import ModelLibrary
 from comfypod.batch.manifest.rows import RowProblem
 from comfypod.cloud.workflow_kinds import kind_of
 from comfypod.errors import ComfyPodError, InvalidJobInput, InvalidWorkflow
+from comfypod.schema.job import MOST_PROBLEMS
+from comfypod.schema.limits import find_excess
 from comfypod.schema.template import Template, load_template
 from comfypod.schema.wire import shortened
 from comfypod.schema.workflow import EXPORT_HINT, Workflow
@@ -105,6 +108,8 @@ class FormLibrary:
         return self._workflow(document)
 
     def _inline(self, document: Mapping[str, Any]) -> KnownForm:
+        if excess := list(islice(find_excess(document, name="workflow"), MOST_PROBLEMS)):
+            raise RowProblem(*excess)
         digest = digest_of(document)
         if digest not in self._written:
             if len(self._written) >= KEPT_WORKFLOWS:

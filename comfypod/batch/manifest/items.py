@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import itertools
 import math
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ from comfypod.batch.manifest.library import ModelLibrary
 from comfypod.batch.manifest.names import name_problem
 from comfypod.batch.manifest.rows import Row, RowProblem
 from comfypod.errors import InvalidJobInput
-from comfypod.schema.job import JobInput
+from comfypod.schema.job import MOST_PROBLEMS, JobInput
 from comfypod.schema.limits import find_excess
 from comfypod.schema.template import DEFAULT_TEMPLATE
 from comfypod.schema.wire import listed, shortened
@@ -116,13 +116,13 @@ class ItemMaker:
             texts = {name: typed(name, value) if isinstance(value, str) else value for name, value in columns.items()}
             return known, fields, {**self._default_parameters, **texts}
         if unknown := fields.keys() - _KNOWN:
-            raise RowProblem(*map(_unknown, sorted(map(str, unknown))[:20]))
+            raise RowProblem(*map(_unknown, sorted(map(str, unknown))[:MOST_PROBLEMS]))
         if self._defaults:
             fields = {**self._defaults, **fields}
-        parameters = fields.get("parameters", {})
-        if not isinstance(parameters, dict):
+        own = fields.get("parameters")
+        if not isinstance(own, dict | None):
             raise RowProblem("parameters: must be an object")
-        parameters = {**self._default_parameters, **parameters}
+        parameters = {**self._default_parameters, **(own or {})}
         known = self._form(fields, "prompt" in fields or "prompt" in parameters)
         if "prompt" in fields:
             _take_prompt(known, fields["prompt"], parameters)
@@ -146,13 +146,15 @@ class ItemMaker:
         if not isinstance(value, list) or not all(isinstance(key, str) for key in value):
             problems.append('assets: must be a list of FOLDER/NAME, such as ["loras/x.safetensors"]')
             return ()
-        problems += [f"assets: {problem}" for key in value[:20] if (problem := self._library.key_problem(key))]
+        problems += [
+            f"assets: {problem}" for key in value[:MOST_PROBLEMS] if (problem := self._library.key_problem(key))
+        ]
         return tuple(value)
 
 
 def _checked_defaults(defaults: Mapping[str, Any], ignored: frozenset[str]) -> dict[str, Any]:
     wrong = sorted(map(str, defaults.keys() - (_KNOWN - {"name"}) - ignored))
-    problems = [_unknown(name) if name != "name" else "name: belongs to one row" for name in wrong[:20]]
+    problems = [_unknown(name) if name != "name" else "name: belongs to one row" for name in wrong[:MOST_PROBLEMS]]
     if not isinstance(defaults.get("parameters", {}), dict):
         problems.append("parameters: must be an object")
     if problems:
@@ -197,7 +199,7 @@ def _excess(parameters: Mapping[str, Any]) -> Sequence[str]:
             continue
         if kind is float and math.isfinite(value):
             continue
-        return list(itertools.islice(find_excess({"parameters": dict(parameters)}), 20))
+        return list(islice(find_excess({"parameters": dict(parameters)}), MOST_PROBLEMS))
     return ()
 
 

@@ -72,6 +72,12 @@ def test_rows_have_the_defaults_of_the_first_line_and_of_the_options(tmp_path: P
         ({"name": "x"}, "Line 2: template: name one"),
         ({"template": "nothing"}, "there is no template 'nothing'"),
         ({"template": "../workflows/text_to_image"}, "there is no template"),
+        ('{"workflow": {"1": {"class_type": "X", "inputs": {"a": 1e999}}}}', "1.inputs.a: must be a finite number"),
+        (
+            {"workflow": {"1": {"class_type": "X", "inputs": {"a": [[[]] * 3] * 3, "b": 2**70}}}},
+            "1.inputs.b: must be a",
+        ),
+        ({"workflow": {"1": {"class_type": 7, "inputs": {}}}}, "class_type is missing or not a text"),
         ({"workflow": {}}, "The workflow has no nodes"),
         ({"workflow": {"nodes": []}}, "UI format"),
         ({"workflow": 7}, "workflow: must be a workflow"),
@@ -272,12 +278,14 @@ def test_a_folder_says_which_file_is_wrong(tmp_path: Path) -> None:
     folder = tmp_path / "flows"
     folder.mkdir()
     (folder / "bad.json").write_text("{")
+    (folder / "endless.json").write_text('{"1": {"class_type": "X", "inputs": {"a": 1e999}}}')
     (folder / "page.json").write_text(json.dumps({"nodes": [], "links": []}))
     with pytest.raises(InvalidManifest) as caught:
         items_of(tmp_path, folder)
-    first, second = caught.value.problems
+    first, second, third = caught.value.problems
     assert first.startswith("File bad.json: is not valid JSON")
-    assert second.startswith("File page.json: is in the UI format")
+    assert second.startswith("File endless.json: 1.inputs.a: must be a finite number")
+    assert third.startswith("File page.json: is in the UI format")
 
 
 @pytest.fixture
