@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import threading
 import time
 from collections.abc import Sequence
@@ -75,7 +74,6 @@ class LocalProvider:
         self._offers = list(offers)
         self._grace_seconds = grace_seconds
         self._lock = threading.Lock()
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
     def name(self) -> str:
@@ -98,8 +96,8 @@ class LocalProvider:
 
         Raises:
             NoCapacity: there are as many as the offer allows.
-            ProviderRefused: the name is none of ours, or the command cannot be started.
-            ProviderUnavailable: the folder cannot be written.
+            ProviderRefused: the name is none of ours.
+            ProviderUnavailable: the folder cannot be written, or no process be started.
         """
         if not is_of(wish.name, wish.batch):
             raise ProviderRefused(NAME, f"{wish.name!r} is no name of a pod of batch {wish.batch!r}")
@@ -126,12 +124,10 @@ class LocalProvider:
         """End its process, and what is left of its group."""
         with self._lock:
             state = self._read(pod.name)
-            if state is None or not self._is_alive(state):
+            if state is None or not state.process.is_alive:
                 return
             self._write(state.model_copy(update={"end_reason": "terminated"}))
         state.process.end(self._grace_seconds)  # not under the lock: several may be ended at once
-        with self._lock:
-            self._is_alive(state)
 
     def _start(self, wish: PodWish) -> _State:
         folder = self._folder / wish.name
@@ -154,7 +150,6 @@ class LocalProvider:
         except ProviderUnavailable:
             held.forsake()
             raise
-        self._children[wish.name] = held.process
         held.release()
         return state
 
@@ -163,13 +158,13 @@ class LocalProvider:
         with suppress(FileNotFoundError):
             for path in self._folder.iterdir():
                 state = self._read(path.name) if is_of(path.name, None) else None
-                running += state is not None and state.gpu == offer.gpu and self._is_alive(state)
+                running += state is not None and state.gpu == offer.gpu and state.process.is_alive
         if running >= offer.most_pods:
             raise NoCapacity(NAME, offer.gpu, f"{running} pods run, which is as many as the offer allows")
 
     def _seen(self, state: _State) -> Pod:
-        is_alive = self._is_alive(state)
-        reason = None if is_alive else self._end_reason(state)
+        is_alive = state.process.is_alive
+        reason = None if is_alive else _end_reason(state)
         if not is_alive and state.end_reason is None and reason is not None:
             self._write(state.model_copy(update={"end_reason": reason}))
         return Pod(
@@ -182,21 +177,6 @@ class LocalProvider:
             started_at=state.started_at,
             end_reason=reason,
         )
-
-    def _is_alive(self, state: _State) -> bool:
-        child = self._children.get(state.name)
-        if child is not None:
-            child.poll()  # else a zombie of ours would stay for as long as we live
-        return state.process.is_alive
-
-    def _end_reason(self, state: _State) -> str:
-        if state.end_reason is not None:
-            return state.end_reason
-        child = self._children.get(state.name)
-        code = child.poll() if child is not None else None
-        if code is None:
-            return "exited"
-        return f"exited with code {code}" if code >= 0 else f"killed by signal {-code}"
 
     def _read(self, name: str) -> _State | None:
         """None: there is no such pod, or it was never begun."""
@@ -225,3 +205,12 @@ def _environment(wish: PodWish) -> dict[str, str]:
     """Ours, without what says who we are to RunPod: a process that has that would take itself for a pod there."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("RUNPOD_")}
     return {**own, **wish.environment}
+
+
+def _end_reason(state: _State) -> str:
+    if state.end_reason is not None:
+        return state.end_reason
+    code = state.process.exit_code
+    if code is None:
+        return "exited"
+    return f"exited with code {code}" if code >= 0 else f"killed by signal {-code}"

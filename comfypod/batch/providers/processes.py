@@ -32,7 +32,13 @@ class ProcessIdentity:
     @property
     def is_alive(self) -> bool:
         """Whether it runs; a zombie does not."""
-        return _start_of(self.pid) == self.started
+        return self.exit_code is None and _start_of(self.pid) == self.started
+
+    @property
+    def exit_code(self) -> int | None:
+        """Of a child of ours that has ended; negative: the signal that ended it. None: it runs, or is no child."""
+        child = _children.get(self)
+        return None if child is None else child.poll()
 
     def signal(self, number: signal.Signals) -> None:
         """To the process alone, if it is still there."""
@@ -61,6 +67,10 @@ class ProcessIdentity:
             time.sleep(LOOK_SECONDS)
 
 
+_children: dict[ProcessIdentity, subprocess.Popen[bytes]] = {}
+"""Of this process: who has not been awaited stays as a zombie, whichever object has started it."""
+
+
 class HeldProcess:
     """A command in a session of its own, that begins only when it is released."""
 
@@ -85,6 +95,7 @@ class HeldProcess:
             self.forsake()
             raise OSError("the process ended before it began")
         self.identity = ProcessIdentity(self.process.pid, started)
+        _children[self.identity] = self.process
 
     def release(self) -> None:
         """Let it begin."""
