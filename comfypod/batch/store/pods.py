@@ -198,6 +198,11 @@ class Pods(Section):
         with self._changing(batch) as (connection, _):
             self._change(connection, batch, pod, ends_at=ends_at)
 
+    def set_price(self, batch: int, pod: str, dollars_per_hour: float) -> None:
+        """Change what a pod costs; what it has cost follows from its newest price."""
+        with self._changing(batch) as (connection, _):
+            self._change(connection, batch, pod, dollars_per_hour=dollars_per_hour)
+
     def note(self, batch: int, kind: str, cause: str | None = None, pod: str | None = None) -> None:
         """Write down that something happened."""
         with self._changing(batch) as (connection, _):

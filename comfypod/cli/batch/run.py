@@ -19,6 +19,7 @@ from rich.console import Console
 
 from comfypod import logs
 from comfypod.batch.coordinator.server import ServerOptions
+from comfypod.batch.coordinator.serverless_plan import serverless_plan
 from comfypod.batch.coordinator.service import CoordinatorOptions, coordinating
 from comfypod.batch.documents import Objective, Offer, Plan
 from comfypod.batch.manifest.manifest import Manifest
@@ -51,7 +52,9 @@ SERVERLESS: Final = "serverless"
 LEASE_SECONDS: Final = 60.0
 SESSION_SECONDS: Final = 60.0
 """So much work a pod has in hand: it bears that the coordinator is away so long, and little is lost with it."""
-FEWEST_ITEMS, MOST_ITEMS = 4, 200
+FEWEST_ITEMS, MOST_ITEMS = 2, 200
+FAIR: Final = 4
+"""No pod has more than this part of its share in hand, so that all are busy to the end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +137,8 @@ def session_items(plan: Plan) -> int:
     """How many items a pod has in hand."""
     fastest = max((pod.offer.megapixel_steps_per_second for pod in plan.pods), default=1.0)
     seconds = plan.work / max(1, plan.items) / fastest
-    return int(min(MOST_ITEMS, max(FEWEST_ITEMS, SESSION_SECONDS / max(seconds, 1e-3))))
+    most = min(MOST_ITEMS, plan.items // (FAIR * max(1, len(plan.pods))))
+    return int(max(FEWEST_ITEMS, min(most, SESSION_SECONDS / max(seconds, 1e-3))))
 
 
 def _offers(command: RunCommand) -> list[Offer]:
@@ -157,6 +161,8 @@ def _offers(command: RunCommand) -> list[Offer]:
 def _planned(command: RunCommand, manifest: Manifest, offers: Sequence[Offer]) -> Plan:
     if command.plan_file is not None:
         return _read_plan(command.plan_file, manifest)
+    if command.provider == SERVERLESS:
+        return serverless_plan(manifest, offers, command.at_once, command.budget_dollars)
     demands = Demands(
         objective=command.objective,
         deadline_seconds=command.deadline_seconds,
@@ -217,7 +223,7 @@ def _carry_out(command: RunCommand, store: BatchStore, batch: Batch, results: Re
         if command.provider == SERVERLESS:
             from comfypod.cli.batch.serverless import run_serverless  # noqa: PLC0415 (only this provider needs it)
 
-            run_serverless(command.endpoint, command.at_once, store, batch, results)
+            run_serverless(store, batch, results, command.endpoint, command.at_once)
             return
         provider = open_provider(command.provider, store.offers(batch.number), folder=local.DEFAULT_FOLDER)
         stack.callback(provider.close)

@@ -25,6 +25,11 @@ _STATE_STYLES = {"running": "green", "paused": "yellow", "cancelled": "magenta",
 _POD_STYLES = {"running": "green", "starting": "yellow", "ending": "blue", "ended": "dim"}
 _NAMED_STATES = frozenset({"succeeded", "leased"})
 _BAR_WIDTH = 40
+_COLUMNS = {
+    **{"pod": 3, "state": 8, "GPU": 5, "$/h": 5, "made": 4, "busy": 4},
+    **{"hand": 4, "files": 5, "unsent": 6, "heard": 5, "age": 5},
+}
+"""With how many characters of each are seen at least, however narrow the terminal."""
 _FIXED_LINES = 14
 _FEWEST_PODS = 4
 
@@ -112,48 +117,53 @@ def _lateness(seconds: float) -> str:
 
 def _pods(pods: list[BatchPod], now: float) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("pod", "state", "GPU", "$/h", "items", "in hand", "busy", "downloads", "unsent", "heard", "age"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    for name, width in _COLUMNS.items():
+        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=width)
     for pod in pods:
         table.add_row(*_pod_row(pod, now))
     return table if pods else Text("no pods yet", style="dim")
 
 
 def _pod_row(pod: BatchPod, now: float) -> list[Text]:
+    """One pod; what only a living one has is left out for others."""
     pulse = pod.pulse or Pulse(in_hand=(), present=())
-    is_bid = pod.offer.price_class == "interruptible"
-    age = (pod.ended_at or now) - (pod.rented_at or pod.asked_at)
     has_ended = pod.state == "ended"
-    state: str = pod.state if pod.drain_reason is None or pod.state != "running" else "draining"
-    if has_ended and pod.end_reason:
-        state = f"ended: {pod.end_reason}"
-    busy = pulse.busy_seconds / max(1e-9, pulse.busy_seconds + pulse.idle_seconds) if pulse.busy_seconds else None
+    living = ["", "", "", ""]
+    if not has_ended:
+        unsent = f"{pulse.spool_items}" if pulse.spool_items else ""
+        heard = "" if pod.pulsed_at is None else in_time(now - pod.pulsed_at)
+        living = [str(len(pulse.in_hand)), _downloads(pulse), unsent, heard]
+    price = f"{pod.dollars_per_hour:.3g}{' bid' if pod.offer.price_class == 'interruptible' else ''}"
     cells = [
         f"{pod.number}.{pod.generation}",
-        state,
+        _state(pod),
         pod.offer.gpu.removeprefix("NVIDIA "),
-        f"{pod.dollars_per_hour:.3g}{' bid' if is_bid else ''}",
+        price,
         f"{pod.items:,}",
-        "" if has_ended else str(len(pulse.in_hand)),
-        in_percent(busy) if busy is not None else "",
-        "" if has_ended else _downloads(pulse),
-        f"{pulse.spool_items} ({format_bytes(pulse.spool_bytes)})" if pulse.spool_items and not has_ended else "",
-        "" if has_ended or pod.pulsed_at is None else f"{in_time(now - pod.pulsed_at)} ago",
-        in_time(age),
+        _busy(pulse),
+        *living,
+        in_time((pod.ended_at or now) - (pod.rented_at or pod.asked_at)),
     ]
-    style = "dim" if has_ended else ""
-    texts = [Text(on_one_line(cell, 48), style=style) for cell in cells]
+    texts = [Text(on_one_line(cell, 48), style="dim" if has_ended else "") for cell in cells]
     texts[1].stylize(_POD_STYLES.get(pod.state, ""))
     return texts
 
 
+def _state(pod: BatchPod) -> str:
+    if pod.state == "ended":
+        return pod.end_reason or "ended"
+    return "draining" if pod.state == "running" and pod.drain_reason is not None else pod.state
+
+
+def _busy(pulse: Pulse) -> str:
+    whole = pulse.busy_seconds + pulse.idle_seconds
+    return in_percent(pulse.busy_seconds / whole) if pulse.busy_seconds else ""
+
+
 def _downloads(pulse: Pulse) -> str:
-    done = f"{len(pulse.present)} files"
-    return (
-        f"{done}, {format_bytes(sum(pulse.downloading.values()))} of {len(pulse.downloading)}"
-        if pulse.downloading
-        else done
-    )
+    """How many files are there, and what is coming."""
+    coming = f" +{format_bytes(sum(pulse.downloading.values()))}" if pulse.downloading else ""
+    return f"{len(pulse.present)}{coming}"
 
 
 def _event(entry: BatchEvent) -> Text:
