@@ -34,7 +34,6 @@ PRICE_CLASS_VARIABLE: Final = "COMFYPOD_POD_PRICE_CLASS"
 """In a pod's environment, which RunPod tells of: REST v2 does not say how a pod was rented."""
 DEFAULT_INTERRUPTIONS_PER_HOUR: Final = 0.1
 """A guess, for types of which nothing is known: RunPod publishes none."""
-_STATES: Final[dict[str, PodState]] = {"PROVISIONING": "starting", "STARTING": "starting", "RUNNING": "running"}
 _log = logging.getLogger(__name__)
 
 
@@ -163,7 +162,7 @@ def _spec(wish: PodWish) -> PodSpec:
 
 
 def _pod(pod: CloudPod, reason: str | None) -> Pod:
-    state = _STATES.get(pod.status, "ended")
+    state: PodState = "ended" if not pod.is_live else "running" if pod.status == "RUNNING" else "starting"
     told = pod.environment.get(PRICE_CLASS_VARIABLE, "")
     price_class: PriceClass = "interruptible" if told == "interruptible" else "on_demand"
     return Pod(

@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 GIGABYTE = 10**9
-LIVE_STATUSES = frozenset({"PROVISIONING", "STARTING", "RUNNING"})
+ENDED_STATUSES = frozenset({"EXITED", "ERROR", "TERMINATED"})
+"""A word that is not documented may be of a pod that works: it is no end."""
 
 EndReason = Literal["outbid", "terminated", "stopped", "ended by RunPod", "exited"]
 
@@ -80,23 +81,23 @@ class CloudPod:
     dollars_per_hour: float
     """0.0 once it does not run."""
     created_at: float
+    """0.0: it is not told."""
     started_at: float | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def is_live(self) -> bool:
-        """Whether it has a machine."""
-        return self.status in LIVE_STATUSES
+        """Whether it has a machine, or may get one."""
+        return self.status not in ENDED_STATUSES
 
     @classmethod
     def of_rest(cls, document: Mapping[str, Any]) -> CloudPod:
         """Of ``GET /v2/pods``.
 
         Raises:
-            ValueError, KeyError, TypeError: it is no pod.
+            ValueError, KeyError, TypeError, AttributeError: it is no pod.
         """
         gpu = document.get("gpu") or {}
-        started = document.get("startedAt")
         environment = document.get("env") or {}
         return cls(
             id=_plain_id(document["id"]),
@@ -104,8 +105,8 @@ class CloudPod:
             status=str(document["status"]),
             gpu=str(gpu.get("id", "")),
             dollars_per_hour=float(document.get("cost") or 0.0),
-            created_at=_moment(document["createdAt"]),
-            started_at=None if started is None else _moment(started),
+            created_at=_moment(document.get("createdAt")) or 0.0,
+            started_at=_moment(document.get("startedAt")),
             environment={str(name): str(value) for name, value in environment.items()},
         )
 
@@ -176,5 +177,9 @@ def _plain_id(value: object) -> str:
     return text
 
 
-def _moment(value: object) -> float:
-    return datetime.fromisoformat(str(value)).timestamp()
+def _moment(value: object) -> float | None:
+    """Seconds since 1970; None where there is none, or not as documented (RFC 3339)."""
+    try:
+        return datetime.fromisoformat(str(value)).timestamp()
+    except ValueError:
+        return None
