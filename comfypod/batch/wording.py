@@ -6,12 +6,13 @@ import math
 
 
 def in_dollars(value: float | None) -> str:
-    """``$12.30``; a few thousandths of a dollar keep three digits that count: ``$0.000412``."""
+    """``$12.30``; parts of a dollar keep three digits that count, ``$0.000412``, and the smallest two, ``$0.000041``."""
     if value is None or not math.isfinite(value):
         return "-"
     if value == 0 or abs(value) >= 0.995:
         return f"${value:,.2f}"
-    digits = min(9, 2 - math.floor(math.log10(abs(value))))
+    power = math.floor(math.log10(abs(value)))
+    digits = min(9, (2 if power > -5 else 1) - power)
     return f"${value:.{digits}f}"
 
 

@@ -101,6 +101,11 @@ async def fold(work: Workplace) -> None:
 
 
 async def save(page: Page, name: str) -> None:
+    """A picture of the page's window; see `save_window`."""
+    await save_window(page, f"web-{name}.png")
+
+
+async def save_window(page: Page, file_name: str) -> None:
     """A picture of the window, small enough to be kept.
 
     Raises:
@@ -112,9 +117,9 @@ async def save(page: Page, name: str) -> None:
         sizes = (_png(ImageOps.posterize(picture.convert("RGB"), bits)) for bits in BITS)
         content = next((content for content in sizes if len(content) <= MOST_BYTES), None)
     if content is None:
-        raise ValueError(f"web-{name}.png is too large")
-    (FOLDER / f"web-{name}.png").write_bytes(content)
-    print(f"web-{name}.png: {len(content):,} bytes")
+        raise ValueError(f"{file_name} is too large")
+    (FOLDER / file_name).write_bytes(content)
+    print(f"{file_name}: {len(content):,} bytes")
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -122,7 +122,15 @@ def test_values_stay_inside_their_attribute() -> None:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(0, "$0.00"), (1234.5, "$1,234.50"), (0.000412, "$0.000412"), (0.9999, "$1.00"), (None, "-"), (float("nan"), "-")],
+    [
+        (0, "$0.00"),
+        (1234.5, "$1,234.50"),
+        (0.000412, "$0.000412"),
+        (0.00000972, "$0.0000097"),
+        (0.9999, "$1.00"),
+        (None, "-"),
+        (float("nan"), "-"),
+    ],
 )
 def test_dollars(value: float | None, words: str) -> None:
     assert in_dollars(value) == words
