@@ -6,7 +6,7 @@ import math
 
 
 def in_dollars(value: float | None) -> str:
-    """``$12.30``; parts of a dollar keep three digits that count, ``$0.000412``, and the smallest two, ``$0.000041``."""
+    """``$12.30``; parts of a dollar keep three digits that count, ``$0.000412``, the smallest two."""
     if value is None or not math.isfinite(value):
         return "-"
     if value == 0 or abs(value) >= 0.995:

@@ -43,7 +43,7 @@ def main() -> None:
         few = write_table(folder / "forty.csv", 40, side=256, steps=40)
         plan = ["batch", "plan", many.name, *TEMPLATE, "--deadline", "6h"]
         title = f"batch plan {many.name} --template text_to_image --deadline 6h"
-        draw_terminal(folder, "batch-plan.svg", title, plan, 170)
+        draw_terminal(folder, "batch-plan.svg", title, plan, columns=170)
         watch(folder, few)
         report(folder / "trial")
 
@@ -61,7 +61,7 @@ def write_table(path: Path, items: int, *, side: int, steps: int) -> Path:
 
 
 def draw_terminal(
-    folder: Path, name: str, title: str, arguments: Sequence[str], columns: int, until: str | None = None
+    folder: Path, name: str, title: str, arguments: Sequence[str], *, columns: int, until: str | None = None
 ) -> None:
     """What a person would see of a command in this folder."""
     command = [sys.executable, str(FOLDER / "terminal_picture.py"), str(FOLDER / name), "--columns", str(columns)]
@@ -78,7 +78,7 @@ def watch(folder: Path, table: Path) -> None:
         deadline = time.monotonic() + COMMAND_SECONDS
         while made(folder, [*command, "status", "--json"]) < ENOUGH and time.monotonic() < deadline:
             time.sleep(0.5)
-        draw_terminal(folder, "batch-watch.svg", "batch watch", ["batch", "watch"], 110, until=" rented ")
+        draw_terminal(folder, "batch-watch.svg", "batch watch", ["batch", "watch"], columns=110, until=" rented ")
         process.wait(COMMAND_SECONDS)
 
 
