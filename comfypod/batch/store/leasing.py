@@ -27,6 +27,7 @@ MOST_AT_ONCE: Final = 200
 HELP_FACTOR: Final = 2.0
 """A pod helps with others' groups if what is waiting of one takes it so many times as long as to fetch its files."""
 _FEW: Final = 2
+_PARTS: Final = 2
 _TAKEN: Final = [ITEMS.c.row, ITEMS.c.identifier, ITEMS.c.work, JOBS.c.job, JOBS.c.assets, JOBS.c.name]
 
 
@@ -64,14 +65,17 @@ class Leasing(Filling, Pods):
                 state = "over" if this.drain_reason is not None else row.state
                 return Work(state=state, lease_seconds=row.lease_seconds, retry_seconds=RETRY_SECONDS)
             asker = _Asker(connection, batch, book, this, frozenset(present))
-            found = _Cart(asker, min(count, MOST_AT_ONCE), now + row.lease_seconds)
-            _choose(found, ahead=max(_FEW, row.session_items // 4))
+            held = _held(asker)
+            room = min(count, MOST_AT_ONCE, self._fair(asker) - sum(held.values()))
+            found = _Cart(asker, room, now + row.lease_seconds)
+            ahead = sum(items for group, items in held.items() if book.missing(group, asker.present))
+            _choose(found, later=max(0, max(_FEW, row.session_items // 4) - ahead))
             if found.items:
                 self._set_spare(connection, batch, this, None)
                 needed = dict.fromkeys(key for item in found.items for key in item.assets if key not in present)
                 assets = tuple(book.assets[key] for key in needed if key in book.assets)
                 return Work(state="running", items=tuple(found.items), assets=assets, lease_seconds=row.lease_seconds)
-            is_over = count > 0 and self._is_spare(asker, now)
+            is_over = room > 0 and self._is_spare(asker, now)
             return Work(
                 state="over" if is_over else "running", lease_seconds=row.lease_seconds, retry_seconds=RETRY_SECONDS
             )
@@ -88,6 +92,17 @@ class Leasing(Filling, Pods):
             statement = sa.update(ITEMS).where(ITEMS.c.batch == batch, ITEMS.c.state == "leased")
             connection.execute(statement.values(lease_until=until))
 
+    @staticmethod
+    def _fair(asker: _Asker) -> int:
+        """How many items a pod may have in hand, so that in the end no pod waits for another's: guided self-scheduling.
+
+        Source: Polychronopoulos and Kuck, IEEE Transactions on Computers C-36 (1987): a part of what is left for each.
+        """
+        counts = totals(asker.connection, asker.batch)
+        query = sa.select(sa.func.count()).where(PODS.c.batch == asker.batch, PODS.c.drain_reason.is_(None))
+        pods = asker.connection.scalar(query.where(PODS.c.state.in_(("starting", "running")))) or 1
+        return max(_FEW, -(-(counts["waiting"] + counts["leased"]) // (_PARTS * pods)))
+
     def _is_spare(self, asker: _Asker, now: float) -> bool:
         """Whether a pod that got nothing can end: all is done, or others make the rest without it."""
         counts = totals(asker.connection, asker.batch)
@@ -96,12 +111,7 @@ class Leasing(Filling, Pods):
         since = asker.pod.spare_since
         if since is None:
             self._set_spare(asker.connection, asker.batch, asker.pod, now)
-        is_busy = asker.connection.scalar(
-            sa.select(sa.func.count()).where(
-                ITEMS.c.batch == asker.batch, ITEMS.c.state == "leased", ITEMS.c.pod == asker.pod.name
-            )
-        )
-        if since is None or now - since < SPARE_SECONDS or is_busy or not _others(asker):
+        if since is None or now - since < SPARE_SECONDS or _held(asker) or not _others(asker):
             return False
         key = (PODS.c.batch == asker.batch, PODS.c.name == asker.pod.name)
         asker.connection.execute(sa.update(PODS).where(*key).values(drain_reason="spare"))
@@ -167,8 +177,8 @@ class _Cart:
         return len(rows)
 
 
-def _choose(cart: _Cart, ahead: int) -> None:
-    """Fill the cart, in the order that the module tells."""
+def _choose(cart: _Cart, later: int) -> None:
+    """Fill the cart, in the order that the module tells; ``later``: so many at most whose files are still to come."""
     asker = cart.asker
     own = [(group, room, bool(asker.book.missing(group, asker.present))) for group, room in _own(asker)]
     for group, room, is_missing in own:
@@ -178,7 +188,6 @@ def _choose(cart: _Cart, ahead: int) -> None:
         _take_ready(cart)
     if cart.is_full:
         return
-    later = max(0, ahead - _leased_ahead(asker))
     for group, room, is_missing in own:
         if is_missing:
             later -= cart.take(group, min(room, later), is_own=True)
@@ -241,15 +250,14 @@ def _waiting_work(asker: _Asker, group: int) -> float:
     return float(asker.connection.scalar(query.where(GROUPS.c.batch == asker.batch, GROUPS.c.number == group)) or 0)
 
 
-def _leased_ahead(asker: _Asker) -> int:
-    """How many items the pod has whose files are not there yet."""
+def _held(asker: _Asker) -> dict[int, int]:
+    """How many items the pod has in hand, by group."""
     query = (
         sa.select(ITEMS.c.group_number, sa.func.count())
         .where(ITEMS.c.batch == asker.batch, ITEMS.c.state == "leased", ITEMS.c.pod == asker.pod.name)
         .group_by(ITEMS.c.group_number)
     )
-    rows = asker.connection.execute(query).all()
-    return sum(items for group, items in rows if asker.book.missing(group, asker.present))
+    return {int(group): int(items) for group, items in asker.connection.execute(query)}
 
 
 def _others(asker: _Asker) -> bool:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from comfypod.batch.coordinator.renting import PodOptions
 from comfypod.batch.coordinator.server import ServerOptions
-from comfypod.batch.providers import local, runpod_pods
+from comfypod.batch.providers import local, runpod_pods, skypilot
 from comfypod.batch.runner.environment import FOLDER_VARIABLE
 from comfypod.browsers import is_loopback
 from comfypod.cli.batch.manifest_choice import cache_folder
@@ -73,10 +73,9 @@ def check_address(options: ServerOptions, provider: str) -> None:
             "in front of it, and name that: --public-url https://…"
         )
         raise ConfigurationError([problem])
-    if provider == runpod_pods.NAME and options.public_url is None and not _is_emulated():
-        problem = (
-            "Pods on RunPod cannot reach 127.0.0.1 of this machine: name an address that leads here by --public-url."
-        )
+    is_elsewhere = provider == skypilot.NAME or (provider == runpod_pods.NAME and not _is_emulated(provider))
+    if is_elsewhere and options.public_url is None:
+        problem = "Rented pods cannot reach 127.0.0.1 of this machine: name an address that leads here by --public-url."
         raise ConfigurationError([problem])
 
 
@@ -95,7 +94,7 @@ def pod_options(provider: str, image: str | None) -> PodOptions:
             environment=passed,
             own_environment=lambda name: {FOLDER_VARIABLE: str(folder / name / "disk")},
         )
-    if _is_emulated():
+    if _is_emulated(provider):
         return PodOptions(image=image or "local", command=_LOCAL_COMMAND, environment=passed)
     if not image:
         raise ConfigurationError(["Say which image pods are to run: --image, the one that your endpoint has."])
@@ -107,5 +106,6 @@ def learned_file() -> Path:
     return cache_folder() / "learned_speeds.json"
 
 
-def _is_emulated() -> bool:
-    return is_loopback(urlsplit(find_account().url).hostname or "")
+def _is_emulated(provider: str) -> bool:
+    """Whether its pods are on this machine, whatever they take themselves for."""
+    return provider == runpod_pods.NAME and is_loopback(urlsplit(find_account().url).hostname or "")

@@ -21,40 +21,37 @@ from comfypod import logs
 from comfypod.batch.coordinator.server import ServerOptions
 from comfypod.batch.coordinator.serverless_plan import serverless_plan
 from comfypod.batch.coordinator.service import CoordinatorOptions, coordinating
-from comfypod.batch.documents import Objective, Offer, Plan
+from comfypod.batch.coordinator.situation import Patience
+from comfypod.batch.documents import Offer, Plan
 from comfypod.batch.manifest.manifest import Manifest
 from comfypod.batch.planning import (
     Demands,
-    builtin_offers,
     make_plan,
-    parse_offers,
     read_learned,
     workload_of,
 )
-from comfypod.batch.providers import local
+from comfypod.batch.providers import local, runpod_pods, skypilot
 from comfypod.batch.providers.opening import open_provider
 from comfypod.batch.report.learning import learn
 from comfypod.batch.store import BatchStore
 from comfypod.batch.store.records import Batch, NewBatch
-from comfypod.batch.wording import in_dollars, in_time
 from comfypod.cli.batch.manifest_choice import ManifestChoice
+from comfypod.cli.batch.offer_choice import SERVERLESS, choose_offers
 from comfypod.cli.batch.places import Results, check_address, learned_file, pod_options, results_of
-from comfypod.cli.batch.small_files import read_small_file
+from comfypod.cli.batch.plan_view import show_plan
 from comfypod.cli.batch.watch import watching
 from comfypod.cli.exit_codes import ExitCode
 from comfypod.cli.printing import write_error, write_line
-from comfypod.cli.reports import print_table
-from comfypod.errors import BatchNotFound, ComfyPodError, ConfigurationError
+from comfypod.errors import BatchNotFound, ComfyPodError, ConfigurationError, ProviderRefused, ProviderUnavailable
 from comfypod.settings import Settings
-from comfypod.storage.models.progress import format_bytes
 
-SERVERLESS: Final = "serverless"
 LEASE_SECONDS: Final = 60.0
 SESSION_SECONDS: Final = 60.0
 """So much work a pod has in hand: it bears that the coordinator is away so long, and little is lost with it."""
-FEWEST_ITEMS, MOST_ITEMS = 2, 200
-FAIR: Final = 4
-"""No pod has more than this part of its share in hand, so that all are busy to the end."""
+FEWEST_ITEMS, MOST_ITEMS = 4, 200
+LAUNCH_SECONDS: Final = 24 * 3600.0
+"""So long somebody may take to launch what was written down for SkyPilot."""
+MOST_PLAN_BYTES: Final = 512 * 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +62,7 @@ class RunCommand:
     plan_file: Path | None
     provider: str
     offers_file: Path | None
-    objective: Objective
-    deadline_seconds: float | None
-    budget_dollars: float | None
-    least_pods: int
-    most_pods: int | None
+    demands: Demands
     results: str | None
     database: str
     server: ServerOptions
@@ -105,7 +98,6 @@ def run_batch(command: RunCommand) -> int:
 def _begun(command: RunCommand, store: BatchStore, manifest: Manifest) -> tuple[Batch, Results]:
     """The batch of this manifest: made now, by a plan that is shown, or found."""
     results = results_of(command.results, manifest.identifier)
-    deadline_at = None if command.deadline_seconds is None else time.time() + command.deadline_seconds
     try:
         known = store.find(manifest.identifier)
     except BatchNotFound:
@@ -115,6 +107,10 @@ def _begun(command: RunCommand, store: BatchStore, manifest: Manifest) -> tuple[
         if known.results != dict(results.document):
             raise ConfigurationError(["The results of this batch go elsewhere; name the same place as before."])
         plan = store.plan(known.number)
+        if command.plan_file is not None and _read_plan(command.plan_file, manifest) != plan:
+            raise ConfigurationError(
+                ["This batch has begun by another plan, and goes on by that one; leave out --plan."]
+            )
         write_error(f"Going on with batch {known.identifier}, by the plan that it began with.")
     else:
         plan = _planned(command, manifest, offers)
@@ -127,80 +123,68 @@ def _begun(command: RunCommand, store: BatchStore, manifest: Manifest) -> tuple[
         results=results.document,
         lease_seconds=LEASE_SECONDS,
         session_items=session_items(plan),
-        deadline_at=deadline_at,
-        budget_dollars=command.budget_dollars if command.budget_dollars is not None else plan.budget_dollars,
+        deadline_at=_deadline_at(command, plan, known),
+        budget_dollars=_budget(command, plan, known),
     )
     return store.begin(new), results
+
+
+def _deadline_at(command: RunCommand, plan: Plan, known: Batch | None) -> float | None:
+    """The one that is given now counts from now; else that of the batch, or of its plan."""
+    seconds = command.demands.deadline_seconds
+    if seconds is None and known is not None:
+        return known.deadline_at
+    seconds = plan.deadline_seconds if seconds is None else seconds
+    return None if seconds is None else time.time() + seconds
+
+
+def _budget(command: RunCommand, plan: Plan, known: Batch | None) -> float | None:
+    """The one that is given now, else that of the batch, or of its plan."""
+    if command.demands.budget_dollars is not None:
+        return command.demands.budget_dollars
+    return known.budget_dollars if known is not None else plan.budget_dollars
 
 
 def session_items(plan: Plan) -> int:
     """How many items a pod has in hand."""
     fastest = max((pod.offer.megapixel_steps_per_second for pod in plan.pods), default=1.0)
     seconds = plan.work / max(1, plan.items) / fastest
-    most = min(MOST_ITEMS, plan.items // (FAIR * max(1, len(plan.pods))))
-    return int(max(FEWEST_ITEMS, min(most, SESSION_SECONDS / max(seconds, 1e-3))))
+    return int(min(MOST_ITEMS, max(FEWEST_ITEMS, SESSION_SECONDS / max(seconds, 1e-3))))
 
 
 def _offers(command: RunCommand) -> list[Offer]:
-    """What can be rented: of the file, else of this machine, else what is published."""
-    if command.offers_file is not None:
-        found = parse_offers(read_small_file(command.offers_file))
-    elif command.provider == local.NAME:
-        found = [local.DEFAULT_OFFER]
-    else:
-        found = builtin_offers()
-    if command.provider == SERVERLESS:
-        return [offer for offer in found if offer.price_class == "serverless"]
-    return [
-        offer.model_copy(update={"provider": command.provider}) if command.provider == local.NAME else offer
-        for offer in found
-        if offer.price_class != "serverless"
-    ]
+    """What can be rented: of the file; else what the provider has at this moment, or at least is known to have."""
+    asks = command.offers_file is None and command.provider == runpod_pods.NAME
+    try:
+        return choose_offers(command.offers_file, command.provider, ask=asks)
+    except (ProviderUnavailable, ProviderRefused) as error:
+        if not asks:
+            raise
+        write_error(f"{error.code}: {error}; the plan takes the prices that were published.")
+        return choose_offers(None, command.provider)
 
 
 def _planned(command: RunCommand, manifest: Manifest, offers: Sequence[Offer]) -> Plan:
     if command.plan_file is not None:
         return _read_plan(command.plan_file, manifest)
     if command.provider == SERVERLESS:
-        return serverless_plan(manifest, offers, command.at_once, command.budget_dollars)
-    demands = Demands(
-        objective=command.objective,
-        deadline_seconds=command.deadline_seconds,
-        budget_dollars=command.budget_dollars,
-        least_pods=command.least_pods,
-        most_pods=command.most_pods,
-    )
+        return serverless_plan(manifest, offers, command.at_once, command.demands.budget_dollars)
     workload = workload_of(manifest.identifier, manifest.signatures())
-    return make_plan(workload, manifest.assets, offers, demands, learned=read_learned(learned_file()))
+    return make_plan(workload, manifest.assets, offers, command.demands, learned=read_learned(learned_file()))
 
 
 def _read_plan(file: Path, manifest: Manifest) -> Plan:
     try:
-        plan = Plan.model_validate_json(read_small_file(file))
+        if file.stat().st_size > MOST_PLAN_BYTES:
+            raise ConfigurationError([f"{file} is too large for a plan."])
+        plan = Plan.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise ConfigurationError([f"The plan {file} cannot be read ({error.strerror})."]) from error
     except ValidationError as error:
         raise ConfigurationError([f"{file} is no plan; `comfypod batch plan --output` writes one."]) from error
     if plan.batch != manifest.identifier:
         raise ConfigurationError([f"{file} is the plan of other items ({plan.batch}, not {manifest.identifier})."])
     return plan
-
-
-def show_plan(plan: Plan) -> None:
-    """The plan in a few lines; ``comfypod batch plan`` shows all of it."""
-    rows = [
-        (
-            str(pod.number),
-            pod.offer.gpu,
-            pod.offer.price_class.replace("_", "-"),
-            f"{sum(share.items for share in pod.shares):,}",
-            format_bytes(pod.disk_bytes),
-            in_time(pod.seconds),
-            in_dollars(pod.dollars),
-        )
-        for pod in plan.pods
-    ]
-    print_table(["pod", "GPU", "price", "items", "disk", "time", "dollars"], rows)
-    bound = f"{in_dollars(plan.bound_dollars)} at the very least"
-    write_line(f"{plan.items:,} items: {in_dollars(plan.dollars)} ({bound}), {in_time(plan.seconds)}.")
 
 
 def _fill(store: BatchStore, batch: Batch, manifest: Manifest) -> None:
@@ -225,7 +209,7 @@ def _carry_out(command: RunCommand, store: BatchStore, batch: Batch, results: Re
 
             run_serverless(store, batch, results, command.endpoint, command.at_once)
             return
-        provider = open_provider(command.provider, store.offers(batch.number), folder=local.DEFAULT_FOLDER)
+        provider = open_provider(command.provider, store.offers(batch.number))
         stack.callback(provider.close)
         server = ServerOptions(command.server.host, command.server.port, command.server.public_url, results.folder)
         is_local = command.provider == local.NAME
@@ -234,6 +218,7 @@ def _carry_out(command: RunCommand, store: BatchStore, batch: Batch, results: Re
             pods=pod_options(command.provider, command.image),
             tick_seconds=1.0 if is_local else 2.0,
             listing_seconds=1.0 if is_local else 5.0,
+            patience=Patience(hello=LAUNCH_SECONDS) if command.provider == skypilot.NAME else Patience(),
         )
 
         async def run() -> None:

@@ -14,6 +14,7 @@ from rich.live import Live
 
 from comfypod.batch.store import BatchStore
 from comfypod.cli.batch.watch_view import Seen, picture
+from comfypod.cli.reports import PIPED_WIDTH
 from comfypod.errors import ConfigurationError, StoreUnavailable
 from comfypod.logs import log
 
@@ -30,6 +31,8 @@ def watch_command(database: str, batch: str | None, *, once: bool) -> None:
     with closing(BatchStore.open(database)) as store:
         number = store.find(batch).number
         if once or not console.is_terminal or console.is_dumb_terminal:
+            if not console.is_terminal:
+                console = Console(width=PIPED_WIDTH)
             console.print(picture(look(store, number)))
             return
         _show_live(store, number, console)

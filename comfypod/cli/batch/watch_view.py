@@ -25,10 +25,13 @@ _STATE_STYLES = {"running": "green", "paused": "yellow", "cancelled": "magenta",
 _POD_STYLES = {"running": "green", "starting": "yellow", "ending": "blue", "ended": "dim"}
 _NAMED_STATES = frozenset({"succeeded", "leased"})
 _BAR_WIDTH = 40
-_COLUMNS = {
-    **{"pod": 3, "state": 8, "GPU": 5, "$/h": 5, "made": 4, "busy": 4},
-    **{"hand": 4, "files": 5, "unsent": 6, "heard": 5, "age": 5},
-}
+_COLUMNS = dict(
+    zip(
+        ("pod", "state", "GPU", "$/h", "made", "busy", "hand", "files", "unsent", "heard", "age"),
+        (3, 8, 5, 5, 4, 5, 4, 5, 6, 5, 8),
+        strict=True,
+    )
+)
 """With how many characters of each are seen at least, however narrow the terminal."""
 _FIXED_LINES = 14
 _FEWEST_PODS = 4

@@ -79,18 +79,33 @@ def test_a_manifest_with_another_number_of_items_than_planned_is_refused(store: 
 
 
 def test_a_pod_gets_its_own_share_first_and_only_what_its_files_are_there_for(both: BatchStore) -> None:
-    batch = begin(both, plan(20, [[(B, 4), (A, 10)], [(B, 6)]]))
+    batch = begin(both, plan(40, [[(B, 4), (A, 20)], [(B, 16)]]))
     pod = start_pod(both, batch, 0)
     ahead = both.lease(batch.number, pod, 20, [])
     assert [item.assets for item in ahead.items] == [(B,)] * 4 + [(A,)], "a few of its own, to begin at once"
     assert {asset.key for asset in ahead.assets} == {A, B}
     assert both.lease(batch.number, pod, 20, []).items == (), "no more of those whose files are not there"
     ready = both.lease(batch.number, pod, 3, [A])
-    assert {item.assets for item in ready.items} == {(A,)}
+    assert [item.assets for item in ready.items] == [(A,)] * 3
     assert ready.assets == ()
-    rest = both.lease(batch.number, pod, 50, [A, B])
-    assert [item.assets for item in rest.items] == [(A,)] * 6 + [(B,)] * 6, "then what is of others"
-    assert both.counts(batch.number) == {"waiting": 0, "leased": 20, "succeeded": 0, "failed": 0, "cancelled": 0}
+    made: list[Item] = []
+    while items_ := both.lease(batch.number, pod, 50, [A, B]).items:
+        made += items_
+        both.record(batch.number, pod, [success(item.identifier) for item in (*ahead.items, *ready.items, *made)])
+    assert [item.assets for item in made] == [(A,)] * 16 + [(B,)] * 16, "then what is of others"
+    assert both.counts(batch.number) == {"waiting": 0, "leased": 0, "succeeded": 40, "failed": 0, "cancelled": 0}
+
+
+def test_no_pod_has_more_in_hand_than_a_fair_part_of_what_is_left(store: BatchStore) -> None:
+    both_files = plan(40, [[(A, 20), (B, 20)], [(A, 20), (B, 20)]][:2])
+    batch = begin(store, both_files)
+    first, second = start_pod(store, batch, 0), start_pod(store, batch, 1)
+    in_hand = identifiers(store, batch, first, 200, A, B)
+    assert len(in_hand) == 10, "a quarter: there are two pods"
+    assert identifiers(store, batch, first, 200, A, B) == []
+    assert len(identifiers(store, batch, second, 200, A, B)) == 10
+    store.record(batch.number, first, [success(name) for name in in_hand])
+    assert len(identifiers(store, batch, first, 200, A, B)) == 8
 
 
 def test_two_pods_racing_never_get_the_same_item(both: BatchStore) -> None:

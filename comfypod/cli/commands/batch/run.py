@@ -43,8 +43,11 @@ def run(
         bool, typer.Option("--local", help="On this machine: --provider local --pods 2, with the built-in engine.")
     ] = False,
     provider: Annotated[
-        Literal["local", "runpod", "serverless"],
-        typer.Option(help="Who has the machines: this one, RunPod's pods, or an endpoint of RunPod."),
+        Literal["local", "runpod", "skypilot", "serverless"],
+        typer.Option(
+            help="Who has the machines: this one, RunPod's pods, SkyPilot, whose tasks you launch, or an endpoint of "
+            "RunPod."
+        ),
     ] = "local",
     plan_file: Annotated[
         Path | None,
@@ -69,6 +72,14 @@ def run(
     ] = None,
     pods: Annotated[int | None, typer.Option(min=1, help="At least so many.", rich_help_panel=_PLAN)] = None,
     most_pods: Annotated[int | None, typer.Option(min=1, help="At most so many.", rich_help_panel=_PLAN)] = None,
+    payload_cap: Annotated[
+        float,
+        typer.Option(metavar="GB", min=0.001, help="Model files on one pod at most.", rich_help_panel=_PLAN),
+    ] = 120.0,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(metavar="GB", min=0.0, help="That every item needs.", rich_help_panel=_PLAN),
+    ] = None,
     results: Annotated[
         str | None,
         typer.Option(
@@ -105,6 +116,8 @@ def run(
 ) -> None:
     """Plan a manifest, show the plan, and carry it out to its end: every item is made once, whatever dies meanwhile."""
     from comfypod.batch.coordinator.server import ServerOptions
+    from comfypod.batch.documents import GIGABYTE
+    from comfypod.batch.planning import Demands
     from comfypod.cli.batch.durations import parse_duration
     from comfypod.cli.batch.manifest_choice import ManifestChoice
     from comfypod.cli.batch.run import RunCommand, run_batch
@@ -112,16 +125,21 @@ def run(
     choice = ManifestChoice(
         source, kind, query, template, parameters or (), ignored or (), models_toml, assume_size, offline
     )
+    demands = Demands(
+        objective=objective,
+        deadline_seconds=None if deadline is None else parse_duration(deadline),
+        budget_dollars=budget,
+        payload_cap_bytes=round(payload_cap * GIGABYTE),
+        least_pods=pods or (2 if local else 1),
+        most_pods=most_pods,
+        gpu_memory_bytes=None if gpu_memory is None else round(gpu_memory * GIGABYTE),
+    )
     command = RunCommand(
         choice=choice,
         plan_file=plan_file,
         provider="local" if local else provider,
         offers_file=offers,
-        objective=objective,
-        deadline_seconds=None if deadline is None else parse_duration(deadline),
-        budget_dollars=budget,
-        least_pods=pods or (2 if local else 1),
-        most_pods=most_pods,
+        demands=demands,
         results=results,
         database=database,
         server=ServerOptions(host, port, public_url),
