@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -62,3 +63,7 @@ def lines(outcome: Outcome) -> list[str]:
         "every item arrived exactly once, and no pod is left" if not problems else f"{len(problems)} PROBLEMS:",
         *problems[:MOST_PROBLEMS],
     ]
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
