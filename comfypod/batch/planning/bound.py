@@ -34,10 +34,11 @@ def lower_bound(market: Market, lots: Sequence[Lot]) -> Bound:
     patches are laid on once and every set of bases is loaded once; and there are as many starts, each with the
     smallest files, as the deadline and the cap need pods.
     """
-    start = _start(market, lots)
+    smallest = float(min(lot.closure_bytes.min() for lot in lots))
+    start = _start(market, smallest)
     bases = {lot.bases: lot for lot in lots}
     working = sum(min(lot.work / lot.speeds[offer] for offer in _usable(market, lot)) for lot in lots)
-    dollars = sum(_work_dollars(market, lot) for lot in lots) + sum(
+    dollars = sum(_work_dollars(market, lot, smallest) for lot in lots) + sum(
         _load_dollars(market, lot) for lot in bases.values()
     )
     most_pods = market.demands.most_pods or sum(offer.most_pods for offer in market.offers)
@@ -52,12 +53,12 @@ def _usable(market: Market, lot: Lot) -> Sequence[int]:
     return [number for number, offer in enumerate(market.offers) if offer.memory_bytes >= lot.memory_bytes]
 
 
-def _work_dollars(market: Market, lot: Lot) -> float:
-    """Work and changes of patches, each group on the offer that is best for it."""
+def _work_dollars(market: Market, lot: Lot, smallest: float) -> float:
+    """Work and changes of patches, each group on the offer that is best for it; interruptions cost a start."""
     best = np.full(len(lot.members), math.inf)
     for number in _usable(market, lot):
         offer = market.offers[number]
-        begin = offer.setup_seconds + lot.closure_bytes.min() / offer.download_bytes_per_second
+        begin = offer.setup_seconds + smallest / offer.download_bytes_per_second
         seconds = lot.works / lot.speeds[number] + lot.has_patches * offer.patch_seconds
         seconds = seconds * (1.0 + offer.interruptions_per_hour * begin / HOUR)
         disk = (lot.closure_bytes + market.demands.tool_chain_bytes) / GIGABYTE
@@ -71,10 +72,11 @@ def _load_dollars(market: Market, lot: Lot) -> float:
     )
 
 
-def _start(market: Market, lots: Sequence[Lot]) -> _Start:
-    smallest = int(min(lot.closure_bytes.min() for lot in lots))
+def _start(market: Market, smallest: float) -> _Start:
     seconds = [offer.setup_seconds + smallest / offer.download_bytes_per_second for offer in market.offers]
-    return _Start(min(seconds), min(market.dollars(number, value, smallest) for number, value in enumerate(seconds)))
+    return _Start(
+        min(seconds), min(market.dollars(number, value, round(smallest)) for number, value in enumerate(seconds))
+    )
 
 
 def _least_pods(market: Market, lots: Sequence[Lot], working: float, start: _Start) -> int:
@@ -89,7 +91,7 @@ def _least_pods(market: Market, lots: Sequence[Lot], working: float, start: _Sta
 
 
 def _first_of_largest(market: Market, lot: Lot) -> float:
-    """Until the files of the group that has most of them are there and loaded."""
+    """Until the files of the group that has most of them are there."""
     largest = float(lot.closure_bytes.max())
     offers = [market.offers[number] for number in _usable(market, lot)]
-    return min(offer.setup_seconds + largest / offer.download_bytes_per_second + offer.load_seconds for offer in offers)
+    return min(offer.setup_seconds + largest / offer.download_bytes_per_second for offer in offers)

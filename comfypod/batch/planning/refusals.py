@@ -75,13 +75,18 @@ def refusal(reasons: Sequence[str]) -> PlanImpossible:
 
 
 def over_budget(budget: float, bound: float, dollars: float, without_deadline: float | None) -> PlanImpossible:
-    """Why a budget does not do."""
+    """Why a budget does not do; ``without_deadline``: what it costs then, if there is a deadline."""
+    in_time_only = "" if without_deadline is None else " in time"
     if budget < bound:
-        return refusal([f"No plan costs less than {in_dollars(bound)}, and the budget is {in_dollars(budget)}."])
-    reason = f"The cheapest plan that was found costs {in_dollars(dollars)}, and the budget is {in_dollars(budget)}."
-    if without_deadline is not None and without_deadline <= budget:
-        return refusal([reason, f"Without the deadline it would cost {in_dollars(without_deadline)}."])
-    return refusal([reason])
+        reason = f"No plan{in_time_only} costs less than {in_dollars(bound)}, and the budget is {in_dollars(budget)}."
+    else:
+        reason = (
+            f"The cheapest plan{in_time_only} that was found costs {in_dollars(dollars)}, and the budget is "
+            f"{in_dollars(budget)}."
+        )
+    if without_deadline is None:
+        return refusal([reason])
+    return refusal([reason, f"Without the deadline it would cost {in_dollars(without_deadline)}."])
 
 
 def _unknown(workload: Workload, unknown: set[str]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from comfypod.batch.planning.table import Floats, Integers, summed
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """Tasks in order, by columns; nothing that comes later is ready earlier, so that none waits for another one.
+    """Tasks by columns, in the order in which they are made, each after those before it, and in which files come.
 
     ``numbers``: whatever tells them apart. ``blocks``: which tasks share their bases. ``files`` with ``owners``: what
     each needs, as places in ``file_seconds``; owners are places of tasks and rise.
@@ -37,7 +37,10 @@ class Line:
 
     @cached_property
     def outcome(self) -> Outcome:
-        """What becomes of it, as `comfypod.batch.planning.ordering.queue.simulate` says it."""
+        """What becomes of it, as `comfypod.batch.planning.ordering.queue.simulate` says it, or a little more.
+
+        A task that is ready before one that it stands behind is not taken before it here.
+        """
         changes = self.has_patches * self.patch_seconds
         changes[self._begins_block] += self.load_seconds
         seconds = self.items * self.item_seconds
@@ -68,7 +71,7 @@ class Line:
         per_item = summed(self.blocks, self.items * self.item_seconds, count) / summed(
             self.blocks, self.items.astype(np.float64), count
         )
-        quickest = int(np.argmin(self._alone))
+        quickest = self._quickest
         order = np.lexsort((np.arange(len(self.numbers)), self.blocks, per_item[self.blocks]))
         is_first = self.numbers[order] == self.numbers[quickest]
         is_next = self.blocks[order] == self.blocks[quickest]
@@ -86,11 +89,10 @@ class Line:
         return ready
 
     @property
-    def _alone(self) -> Floats:
-        """Until the first item of each task is made, if it goes first."""
+    def _quickest(self) -> int:
+        """The place of the task with the smallest closure; of several, whose item is made quickest."""
         closures = summed(self.owners, self.file_seconds[self.files], len(self.numbers))
-        alone: Floats = closures + self.load_seconds + self.has_patches * self.patch_seconds + self.item_seconds
-        return alone
+        return int(np.lexsort((self.has_patches * self.patch_seconds + self.item_seconds, closures))[0])
 
     def _moved(self, order: Integers) -> Line:
         """The tasks in another order."""

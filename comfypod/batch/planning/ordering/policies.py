@@ -67,16 +67,21 @@ def soonest_items(queue: Queue) -> Sequence[int]:
 
 def as_ready(queue: Queue, ready: Sequence[float]) -> Sequence[int]:
     """First come, first served."""
-    return sorted(range(len(queue.tasks)), key=lambda number: (ready[number], queue.tasks[number].bases, number))
+
+    def key(number: int) -> tuple[float, tuple[int, ...], float, int]:
+        task = queue.tasks[number]
+        return ready[number], task.bases, task.item_seconds, number
+
+    return sorted(range(len(queue.tasks)), key=key)
 
 
 def bases_together(queue: Queue, ready: Sequence[float]) -> Sequence[int]:
     """What shares its bases one after the other, equal patches back to back; the bases in the order they come."""
     first = _first_ready(queue, ready)
 
-    def key(number: int) -> tuple[float, tuple[int, ...], float, tuple[int, ...]]:
+    def key(number: int) -> tuple[float, tuple[int, ...], float, float]:
         task = queue.tasks[number]
-        return first[task.bases], task.bases, ready[number], task.patches
+        return first[task.bases], task.bases, ready[number], task.item_seconds
 
     return sorted(range(len(queue.tasks)), key=key)
 
@@ -85,9 +90,9 @@ def shortest_bases(queue: Queue, ready: Sequence[float]) -> Sequence[int]:
     """What shares its bases one after the other; what is made quickest goes before what came earlier."""
     seconds = {bases: _work(queue, tasks) / _items(queue, tasks) for bases, tasks in _tasks_by_bases(queue).items()}
 
-    def key(number: int) -> tuple[float, tuple[int, ...], float, tuple[int, ...]]:
+    def key(number: int) -> tuple[float, tuple[int, ...], float, float]:
         task = queue.tasks[number]
-        return seconds[task.bases], task.bases, ready[number], task.patches
+        return seconds[task.bases], task.bases, task.item_seconds, ready[number]
 
     return sorted(range(len(queue.tasks)), key=key)
 
@@ -117,7 +122,11 @@ def all_first(queue: Queue) -> tuple[Order, Sequence[float]]:
 def _by_bases(queue: Queue, key: Callable[[Sequence[int]], float | tuple[int, float]]) -> Sequence[int]:
     """Tasks that share their bases together, by their key; among them those with little to fetch for their work."""
     groups = sorted(_tasks_by_bases(queue).items(), key=lambda item: (key(item[1]), item[0]))
-    return [number for _, tasks in groups for number in sorted(tasks, key=lambda task: (_lightness(queue, task), task))]
+
+    def within(number: int) -> tuple[float, float]:
+        return _lightness(queue, number), queue.tasks[number].item_seconds
+
+    return [number for _, tasks in groups for number in sorted(tasks, key=within)]
 
 
 def _tasks_by_bases(queue: Queue) -> Mapping[tuple[int, ...], Sequence[int]]:
