@@ -17,6 +17,7 @@ from comfypod.batch.coordinator.server import Server, ServerOptions
 from comfypod.batch.coordinator.situation import Patience
 from comfypod.batch.coordinator.tokens import new_token
 from comfypod.batch.providers.interface import Provider
+from comfypod.batch.providers.processes import ProcessIdentity
 from comfypod.batch.runner.environment import ENDS_AT_VARIABLE, POD_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE
 from comfypod.batch.store import BatchStore
 from comfypod.batch.store.records import Batch
@@ -141,10 +142,4 @@ def _is_gone(owner: str) -> bool:
     host, _, number = owner.rpartition(":")
     if host != socket.gethostname() or not number.isdigit():
         return False
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return True
-    except OSError:
-        pass
-    return False
+    return ProcessIdentity.of(int(number)) is None

@@ -29,6 +29,12 @@ class ProcessIdentity:
     started: str
     """As the system tells it: opaque, the same each time it is asked."""
 
+    @classmethod
+    def of(cls, pid: int) -> ProcessIdentity | None:
+        """The process that has this number now; None: there is none, or only a zombie."""
+        started = _start_of(pid)
+        return None if started is None else cls(pid, started)
+
     @property
     def is_alive(self) -> bool:
         """Whether it runs; a zombie does not."""
