@@ -95,6 +95,11 @@ class Downloads:
         """Keys of what need not be waited for: present, or never to be had."""
         return frozenset(self.present) | frozenset(self.failed)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is to be fetched (any more)."""
+        return not self._unfetched()
+
     def path(self, key: str) -> Path | None:
         """Where the file of an asset lies, if it was fetched or found."""
         return self._paths.get(key)

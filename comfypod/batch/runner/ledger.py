@@ -93,10 +93,13 @@ class Ledger:
 
     def entries(self, *states: State) -> list[Entry]:
         """All that are in one of these states, in the order in which they were leased."""
-        marks = ", ".join("?" * len(states))
-        query = f"SELECT item, state, record, paths, metadata FROM items WHERE state IN ({marks}) ORDER BY place"  # noqa: S608
+        return self._select(f"state IN ({', '.join('?' * len(states))})", states)
+
+    def _select(self, condition: str, values: Sequence[str]) -> list[Entry]:
+        columns = "item, state, record, paths, metadata"
+        query = f"SELECT {columns} FROM items WHERE {condition} ORDER BY place"  # noqa: S608 (a constant, and marks)
         with self._lock, _explained():
-            rows = self._connection.execute(query, states).fetchall()
+            rows = self._connection.execute(query, values).fetchall()
         return [_entry(*row) for row in rows]
 
     def lease(self, items: Sequence[Item]) -> list[Entry]:
@@ -113,8 +116,8 @@ class Ledger:
             connection.executemany(
                 "UPDATE items SET state = 'delivered' WHERE identifier = ? AND state = 'recorded'", identifiers
             )
-        wanted = {item.identifier for item in items}
-        return [entry for entry in self.entries("spooled", "delivered") if entry.item.identifier in wanted]
+        marks = ", ".join("?" * len(items))
+        return self._select(f"state != 'leased' AND identifier IN ({marks})", [item.identifier for item in items])
 
     def spool(self, made: Made) -> None:
         """Note that an item was made; its files are on the disk by now, whole."""

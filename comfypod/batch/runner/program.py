@@ -39,6 +39,7 @@ from comfypod.worker.main import WorkerApplication
 KILL_SECONDS: Final = 4
 """From SIGTERM to the end, whatever hangs: after 5 s an interruptible pod is killed."""
 LONGEST_PAUSE_SECONDS: Final = 30.0
+LONGEST_REASON: Final = 500
 SWITCH_SECONDS: Final = 10.0
 SWITCH_LOOK_SECONDS: Final = 2.0
 NO_CONDITION: Final = Condition(
@@ -69,14 +70,17 @@ def run_pod(root: Path, environment: MutableMapping[str, str], options: RunnerOp
 
 def _run(pod: PodEnvironment, root: Path, environment: Mapping[str, str], options: RunnerOptions) -> str:
     logs.configure(LaunchSettings.from_environment(environment))
-    make_folder(pod.folder)
     launch = Launch(root, environment)
     try:
+        make_folder(pod.folder)
         launch.start()
-    except GPUUnavailable as error:
-        asyncio.run(_tell_unfit(pod, NO_CONDITION, error.cause))
-        raise PodUnfit(error.cause) from error
-    with launch, WorkerApplication.from_environment(root, environment, launch) as worker:
+        worker = WorkerApplication.from_environment(root, environment, launch)
+    except ComfyPodError as error:
+        launch.close()
+        cause = PodUnfit(error.cause) if isinstance(error, GPUUnavailable) else error
+        asyncio.run(_say_before(pod, cause))
+        raise cause from error
+    with launch, worker:
         reap_orphans_as_first_process()
         return asyncio.run(PodProgram(pod, worker, launch, environment, options).run())
 
@@ -97,6 +101,7 @@ class PodProgram:
         self._launch = launch
         self._environment = environment
         self._options = options
+        self._condition = NO_CONDITION
         self._runner: Runner | None = None
 
     async def run(self) -> str:
@@ -121,35 +126,41 @@ class PodProgram:
         pod = self._pod
         async with AsyncExitStack() as stack:
             coordinator = await stack.enter_async_context(Coordinator(pod))
-            condition = NO_CONDITION
             try:
-                condition = await examine(pod.folder)
-                welcome = await self._say_hello(coordinator, condition)
-                bell = Bell()
-                downloads = self._downloads(welcome, bell)
-                missing = await downloads.missing()
-                check(condition, welcome.offer, [asset for asset in welcome.assets if asset.key in missing])
-            except PodUnfit as error:
-                await _say_unfit(coordinator, condition, error.problem)
+                self._runner = await self._prepare(stack, coordinator)
+            except CoordinatorUnavailable:
+                raise  # it would not hear of it
+            except ComfyPodError as error:
+                await _say_why(coordinator, error, self._condition)
                 raise
-            if welcome.offer is not None:
-                downloads.meter = LinkMeter(welcome.offer.download_bytes_per_second)
-            ledger, spool = await asyncio.to_thread(self._open_disk, welcome.batch)
-            stack.callback(ledger.close)
-            results = await stack.enter_async_context(open_results(welcome, pod, self._worker.settings))
-            runner = self._runner = Runner(
-                condition,
-                welcome,
-                coordinator,
-                ledger=ledger,
-                spool=spool,
-                downloads=downloads,
-                uploads=Uploads(ledger, spool, results, coordinator, bell),
-                make_maker=lambda: self._make_maker(spool, {"batch": welcome.batch, "pod": pod.pod}),
-                bell=bell,
-                options=self._options,
-            )
-            return await runner.run()
+            return await self._runner.run()
+
+    async def _prepare(self, stack: AsyncExitStack, coordinator: Coordinator) -> Runner:
+        """Look at the machine, say hello, and have all that the work needs."""
+        pod = self._pod
+        condition = self._condition = await examine(pod.folder)
+        welcome = await self._say_hello(coordinator, condition)
+        bell = Bell()
+        downloads = self._downloads(welcome, bell)
+        missing = await downloads.missing()
+        check(condition, welcome.offer, [asset for asset in welcome.assets if asset.key in missing])
+        if welcome.offer is not None:
+            downloads.meter = LinkMeter(welcome.offer.download_bytes_per_second)
+        ledger, spool = await asyncio.to_thread(self._open_disk, welcome.batch)
+        stack.callback(ledger.close)
+        results = await stack.enter_async_context(open_results(welcome, pod, self._worker.settings))
+        return Runner(
+            condition,
+            welcome,
+            coordinator,
+            ledger=ledger,
+            spool=spool,
+            downloads=downloads,
+            uploads=Uploads(ledger, spool, results, coordinator, bell),
+            make_maker=lambda: self._make_maker(spool, {"batch": welcome.batch, "pod": pod.pod}),
+            bell=bell,
+            options=self._options,
+        )
 
     async def _say_hello(self, coordinator: Coordinator, condition: Condition) -> Welcome:
         """Until it answers, for as long as this pod lives."""
@@ -195,15 +206,19 @@ class _DeadMansSwitch(threading.Thread):
         os._exit(0)
 
 
-async def _tell_unfit(pod: PodEnvironment, condition: Condition, problem: str) -> None:
+async def _say_before(pod: PodEnvironment, cause: ComfyPodError) -> None:
+    """Have the coordinator know why a pod ends that could not even look at its machine."""
     async with Coordinator(pod) as coordinator:
-        await _say_unfit(coordinator, condition, problem)
+        await _say_why(coordinator, cause, NO_CONDITION)
 
 
-async def _say_unfit(coordinator: Coordinator, condition: Condition, problem: str) -> None:
-    """Have the coordinator know why; if it does not listen, it hears no more of this pod."""
+async def _say_why(coordinator: Coordinator, cause: ComfyPodError, condition: Condition) -> None:
+    """Say goodbye; of a machine that will not do, so that it is remembered. Who does not listen hears no more."""
     try:
-        await coordinator.hello(condition.model_copy(update={"problem": problem}))
-        await coordinator.bye(f"{UNFIT}{problem}", 0)
+        if isinstance(cause, PodUnfit):
+            await coordinator.hello(condition.model_copy(update={"problem": cause.problem}))
+            await coordinator.bye(f"{UNFIT}{cause.problem}", 0)
+        else:
+            await coordinator.bye(f"{cause.code}: {cause}"[:LONGEST_REASON], 0)
     except ComfyPodError as error:
         event("coordinator_not_told", logging.WARNING, cause=error)

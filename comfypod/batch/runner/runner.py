@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,7 +22,7 @@ from comfypod.batch.runner.meter import GPUMeter
 from comfypod.batch.runner.spool import Spool
 from comfypod.batch.runner.uploads import Uploads
 from comfypod.completion import to_the_end
-from comfypod.errors import ComfyPodError, CoordinatorRefused, PodUnfit
+from comfypod.errors import ComfyPodError, CoordinatorRefused, DiskFailed, PodUnfit
 from comfypod.logs import event
 from comfypod.retry import backoff_seconds
 from comfypod.worker.read_ahead import ReadAhead
@@ -37,6 +37,8 @@ LAST_SECONDS: Final = 3.0
 """Before the pod's end, and at most, for its last words."""
 FLUSH_SECONDS: Final = 2.0
 """Of the 5 s between SIGTERM and SIGKILL (facts of the platform: docs.runpod.io, pods): results that can be sent."""
+LONGEST_PAUSE_SECONDS: Final = 5.0
+"""Between two questions to a coordinator that is away: the GPU may be waiting."""
 STOP_SECONDS: Final = 1.0
 """For what runs on the GPU to be stopped."""
 MOST_TRIES_WITHOUT_ROOM: Final = 3
@@ -97,6 +99,7 @@ class Runner:
         self._ends_at = welcome.ends_at
         self._lease_ends = 0.0
         self._no_more = False
+        self._has_more = True
         self._is_ready = False
         self._no_room_until = 0.0
         self._tries_without_room: dict[str, int] = {}
@@ -184,7 +187,7 @@ class Runner:
 
     async def _lease(self) -> None:
         """Have enough in hand that the GPU need never wait for the coordinator."""
-        pauses = backoff_seconds(longest=LEAVE_SECONDS)
+        pauses = backoff_seconds(longest=LONGEST_PAUSE_SECONDS)
         while not self._no_more:
             usable = self._downloads.usable
             if not self._wants_more(usable):
@@ -199,10 +202,11 @@ class Runner:
                 event("lease_waits", logging.WARNING, cause=error)
                 await asyncio.sleep(next(pauses))
                 continue
-            pauses = backoff_seconds(longest=LEAVE_SECONDS)
+            pauses = backoff_seconds(longest=LONGEST_PAUSE_SECONDS)
             self._obey_state(work.state)
             self._renew(work.lease_seconds)
             self._downloads.add(work.assets)
+            self._has_more = bool(work.items)
             if work.items:
                 await self._accept(work.items)
             elif not self._no_more:
@@ -385,7 +389,8 @@ class Runner:
         self._obey_state(orders.state)
 
     def _look(self) -> None:
-        is_left = self._hand.waiting > 0 or not (self._no_more or self._state == "paused")
+        is_wanted = self._state == "running" and not self._no_more
+        is_left = self._hand.waiting > 0 or (is_wanted and (self._has_more or not self._downloads.is_done))
         self._meter.look(time.monotonic(), making=self._hand.making, is_left=self._is_ready and is_left)
 
     # How it ends
@@ -412,10 +417,11 @@ class Runner:
         reason = self._reason or OVER
         if reason.startswith("refused"):
             return
-        if given_back := self._hand.identifiers:
-            await self._say(self._coordinator.pulse(self._told(is_leaving=True)))
-            for identifier in given_back:
-                self._hand.drop(identifier)
+        given_back = self._hand.identifiers
+        await self._say(self._coordinator.pulse(self._told(is_leaving=True)))  # its last figures, too
+        for identifier in given_back:
+            self._hand.drop(identifier)
+        with suppress(DiskFailed):  # then they are revoked when this pod is started again
             await asyncio.to_thread(self._ledger.give_back, given_back)
         await self._flush(sending)
         if reason.startswith(UNFIT):

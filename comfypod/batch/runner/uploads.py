@@ -24,6 +24,8 @@ UPLOADS_AT_ONCE: Final = 4
 LONGEST_UPLOAD_SECONDS: Final = 3600.0
 """Of one try: it ends sooner when nothing moves (`SafeHTTP`, `Bucket`)."""
 LONGEST_PAUSE_SECONDS: Final = 30.0
+LONGEST_WAIT_TO_TELL_SECONDS: Final = 5.0
+"""What is made is paid for until the coordinator knows of it."""
 RECORDS_AT_ONCE: Final = 100
 
 
@@ -39,6 +41,7 @@ class Uploads:
         self._results = results
         self._coordinator = coordinator
         self._bell = bell
+        self._success = Bell()
         self._waiting: asyncio.Queue[Made] = asyncio.Queue()
         self._unsent: dict[str, int] = {}
         self._untold: dict[str, Made] = {}
@@ -108,7 +111,7 @@ class Uploads:
         for file, relative in zip(made.files, made.paths, strict=True):
             pauses = backoff_seconds(longest=LONGEST_PAUSE_SECONDS)
             while (there := await self._store(relative, file)) is None:
-                await asyncio.sleep(next(pauses))
+                await self._success.wait(next(pauses))  # where one arrives, others may
                 if not await asyncio.to_thread(self._spool.has, relative, file):
                     return None
             sent.append(there)
@@ -116,10 +119,12 @@ class Uploads:
 
     async def _store(self, relative: str, file: File) -> File | None:
         try:
-            return await self._results.store(self._spool.path(relative), file, Deadline.after(LONGEST_UPLOAD_SECONDS))
+            there = await self._results.store(self._spool.path(relative), file, Deadline.after(LONGEST_UPLOAD_SECONDS))
         except ComfyPodError as error:
             event("result_waits", logging.WARNING, file=file.name, cause=error)
             return None
+        self._success.ring()
+        return there
 
     async def _lose(self, identifier: str) -> None:
         """Nothing that is wrong is ever sent: the item is made again."""
@@ -130,7 +135,7 @@ class Uploads:
         self._bell.ring()
 
     async def _tell(self) -> None:
-        pauses = backoff_seconds(longest=LONGEST_PAUSE_SECONDS)
+        pauses = backoff_seconds(longest=LONGEST_WAIT_TO_TELL_SECONDS)
         while True:
             if not self._untold:
                 await self._bell.wait(1.0)
@@ -144,7 +149,7 @@ class Uploads:
                 event("records_wait", logging.WARNING, records=len(self._untold), cause=error)
                 await asyncio.sleep(next(pauses))
                 continue
-            pauses = backoff_seconds(longest=LONGEST_PAUSE_SECONDS)
+            pauses = backoff_seconds(longest=LONGEST_WAIT_TO_TELL_SECONDS)
             settled = {*taken.accepted, *taken.already, *taken.refused} & some.keys()
             if not settled:
                 await asyncio.sleep(next(pauses))

@@ -73,6 +73,14 @@ async def test_a_machine_without_the_gpu_that_it_must_have_says_so_and_ends(tmp_
         assert "pod_unfit" in stage.log
 
 
+async def test_a_pod_that_is_set_up_wrongly_says_so_and_ends(tmp_path: Path) -> None:
+    with scene(tmp_path, SMALL, results={"kind": "bucket"}) as stage:
+        process = stage.start()
+        await until(lambda: process.poll() is not None)
+        assert process.returncode == 2
+        assert stage.coordinator.byes[0]["reason"].startswith("configuration: Results go to a bucket")
+
+
 async def test_a_wrong_token_ends_the_pod_with_the_reason(tmp_path: Path) -> None:
     with scene(tmp_path, SMALL) as stage:
         process = stage.start(COMFYPOD_BATCH_TOKEN="another")

@@ -150,6 +150,23 @@ async def test_results_wait_on_the_disk_while_their_place_is_away(tmp_path: Path
     assert len(results.files) == 12
 
 
+async def test_the_gpu_is_not_idle_when_there_is_nothing_left_but_to_send(tmp_path: Path) -> None:
+    with batch("fox", "owl") as (coordinator, results):
+        results.is_away = True
+        async with rig(coordinator, tmp_path) as pod:
+            await until(lambda: coordinator.pulses and coordinator.pulses[-1].spool_items == 2)
+            seen = len(coordinator.pulses)
+            await until(lambda: len(coordinator.pulses) > seen + 2)
+            idle = coordinator.pulses[-1].idle_seconds
+            seen = len(coordinator.pulses)
+            await until(lambda: len(coordinator.pulses) > seen + 5)
+            results.is_away = False
+            assert await pod.end() == "over"
+    assert coordinator.pulses[-1].is_leaving
+    assert coordinator.pulses[-1].idle_seconds == idle
+    assert coordinator.pulses[-1].busy_seconds == 0.02
+
+
 async def test_a_pod_that_goes_on_makes_nothing_again(tmp_path: Path) -> None:
     with batch(*"abcdef") as (coordinator, results):
         results.is_away = True
