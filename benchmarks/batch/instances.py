@@ -44,7 +44,7 @@ class Shape:
 
 def catalogue(shape: Shape, seed: int) -> Mapping[str, Asset]:
     """The files: a checkpoint ``checkpoints/N``, its LoRAs ``loras/N-M``; sizes of LoRAs are log-normal."""
-    chance = random.Random(seed)
+    chance = random.Random(seed)  # noqa: S311 (no secret: the same batch again)
     assets = {}
     for number in range(shape.checkpoints):
         family = shape.families[number % len(shape.families)]
@@ -58,7 +58,7 @@ def catalogue(shape: Shape, seed: int) -> Mapping[str, Asset]:
 
 def rows(shape: Shape, seed: int) -> Iterator[Row]:
     """The items, one by one."""
-    chance = random.Random(seed + 1)
+    chance = random.Random(seed + 1)  # noqa: S311 (no secret: the same batch again)
     checkpoints, loras = _popularity(shape.checkpoints, shape.zipf), _popularity(max(1, shape.loras), shape.zipf)
     numbers, names = range(shape.checkpoints), range(max(1, shape.loras))
     for number in chance.choices(numbers, cum_weights=checkpoints, k=shape.items):
