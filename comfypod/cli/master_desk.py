@@ -18,7 +18,6 @@ from comfypod.cli.display import printable
 from comfypod.cli.printing import write_error, write_json, write_line
 from comfypod.errors import ConfigurationError
 from comfypod.master.documents import OutboxItem, Request
-from comfypod.master.engine import migrate, open_store
 from comfypod.master.quotas import Quota
 from comfypod.master.records import AccessKey
 from comfypod.master.states import ACTIVE, ENDED, State
@@ -30,22 +29,16 @@ SILENT_SECONDS = 30.0
 
 @contextmanager
 def opened(database: str) -> Iterator[Store]:
-    """The store, while the body runs.
+    """The store, while the body runs; nothing can be queued in it.
 
     Raises:
-        StoreOutdated, StoreUnavailable, ConfigurationError: as `open_store`.
+        StoreOutdated, StoreUnavailable, ConfigurationError: as `Store.open`.
     """
-    store = open_store(database)
+    store = Store.open(database)
     try:
         yield store
     finally:
         store.close()
-
-
-def migrate_database(database: str) -> None:
-    """Make or change the tables, and say what was done."""
-    found = migrate(database)
-    write_line(f"The tables are as they are to be; they were of version {found}." if found else "The tables were made.")
 
 
 def show_status(database: str, *, as_json: bool) -> None:
@@ -120,13 +113,6 @@ def cancel_request(database: str, key: str) -> None:
         request = store.cancel(key)
     wanted = "" if request.is_ended else "; its master will cancel the job"
     write_line(f"{request.key} is {request.state}{wanted}")
-
-
-def replay_request(database: str, key: str) -> None:
-    """Run a request again that failed or was cancelled."""
-    with opened(database) as store:
-        request = store.replay(key)
-    write_line(f"{request.key} is {request.state}, for run {request.run}")
 
 
 def drain_masters(database: str, name: str | None) -> int:

@@ -44,6 +44,8 @@ RUNS_PER_WINDOW: Final = 800
 WINDOW_SECONDS: Final = 10.0
 """RunPod's limit of /run is 1000 in 10 s, for all masters together; see `comfypod.cloud.pacer`."""
 CONNECTIONS: Final = 5
+THREADS: Final = 16
+"""DBOS's default is no bound, and none of them ends: each moment of haste would leave some behind for good."""
 KEPT_SECONDS: Final = 3600.0
 SWEPT_AT_ONCE: Final = 1000
 STRANDED_SECONDS: Final = 60.0
@@ -136,6 +138,7 @@ class Engine:
             "name": APPLICATION,
             "system_database_url": _dbos_url(self._options.database_url),
             "sys_db_pool_size": CONNECTIONS,
+            "max_executor_threads": THREADS,
             "db_engine_kwargs": _engine_arguments(self._options.database_url),
             "application_version": APPLICATION_VERSION,
             "executor_id": self._options.name,
@@ -276,13 +279,13 @@ def _dbos_url(url: str) -> str:
 
 
 def _engine_arguments(url: str) -> dict[str, object]:
-    """How DBOS's own connections differ from its defaults: SQLite's keep few statements, as the store's do.
+    """How DBOS's own connections differ from its defaults: as the store's do, where it is SQLite.
 
     DBOS writes one statement for each length of a list; every connection would keep 128 of them.
     """
     if sa.make_url(url).get_backend_name() != "sqlite":
         return {}
-    return {"connect_args": {"cached_statements": CACHED_STATEMENTS}}
+    return {"pool_use_lifo": True, "connect_args": {"cached_statements": CACHED_STATEMENTS}}
 
 
 _HANDED_OVER: Final = "Asyncio task cancelled"

@@ -32,7 +32,9 @@ MOST_CRASHES = 5
 ANYWHERE, ADOPTION = "anywhere", "master_before_adoption"
 KILLED = ("master", "bot", "worker")
 LAST_KILL = 0.8
-"""By what share of the answers the last kill is due; later ones might find nobody at their points."""
+"""By what share of the answers the last kill is due."""
+ASKED_BEFORE = 0.88
+"""The share of requests that is asked before that; the others come by those points where somebody is still to die."""
 
 
 async def endure(plan: Plan, folder: Path, database_url: str, bucket: Mapping[str, str]) -> Report:
@@ -57,7 +59,7 @@ async def _go_through(found: World) -> None:
     while answered < plan.requests and time.monotonic() - last < plan.patience_seconds:
         if len(found.processes.crashes) > MOST_CRASHES:
             return
-        found.ask(time.monotonic() - begun)
+        found.ask(time.monotonic() - begun, int(ASKED_BEFORE * plan.requests) if kills else None)
         found.processes.keep_alive()
         if answered != found.answered:
             answered, last = found.answered, time.monotonic()

@@ -36,9 +36,10 @@ class World:
         """How many people have their answer."""
         return len(self.chat.interactions) - len(self.chat.waiting)
 
-    def ask(self, seconds: float) -> None:
-        """Have everything asked that is due so many seconds after the beginning."""
-        due = min(self.plan.requests, int(seconds * self.plan.rate) + 1)
+    def ask(self, seconds: float, at_most: int | None = None) -> None:
+        """Have everything asked that is due so many seconds after the beginning, of the first ``at_most`` requests."""
+        most = self.plan.requests if at_most is None else at_most
+        due = min(most, int(seconds * self.plan.rate) + 1)
         for number in range(len(self.chat.interactions), due):
             self.chat.ask(number, f"user-{number % self.plan.users}")
 

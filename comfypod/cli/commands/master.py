@@ -84,7 +84,7 @@ def run(
 @app.command()
 def migrate(database: DatabaseOption = _DATABASE) -> None:
     """Make the tables, or bring those of an older version up to this one's. Stop the masters first."""
-    from comfypod.cli.master_desk import migrate_database
+    from comfypod.cli.master_queue import migrate_database
 
     migrate_database(database)
 
@@ -132,7 +132,7 @@ def cancel(key: _Key, database: DatabaseOption = _DATABASE) -> None:
 @app.command()
 def replay(key: _Key, database: DatabaseOption = _DATABASE) -> None:
     """Run a request again that failed or was cancelled; its workflow's quarantine is lifted."""
-    from comfypod.cli.master_desk import replay_request
+    from comfypod.cli.master_queue import replay_request
 
     replay_request(database, key)
 

@@ -83,6 +83,7 @@ def _sqlite_engine(url: sa.URL) -> sa.Engine:
         pool_size=CONNECTIONS,
         max_overflow=0,
         pool_timeout=WAIT_SECONDS,
+        pool_use_lifo=True,  # few connections do most of the work: each keeps statements and pages of its own
         connect_args={"timeout": WAIT_SECONDS, "cached_statements": CACHED_STATEMENTS},
     )
 
