@@ -57,9 +57,9 @@ class Coordinator:
         """Say how this pod is; may be said again."""
         return await self._post("hello", condition.model_dump(mode="json"), Welcome)
 
-    async def lease(self, items: int, present: Collection[str]) -> Work:
-        """Ask for what to make next."""
-        return await self._post("lease", {"items": items, "present": sorted(present)}, Work)
+    async def lease(self, items: int, present: Collection[str], made: int) -> Work:
+        """Ask for what to make next; ``made`` of what is leased are made, and only to be sent or told."""
+        return await self._post("lease", {"items": items, "present": sorted(present), "made": made}, Work)
 
     async def records(self, records: Sequence[Record]) -> Taken:
         """Tell how items ended; telling one again changes nothing."""

@@ -23,7 +23,7 @@ from comfypod.batch.runner.gate import LinkMeter, check, examine, make_folder
 from comfypod.batch.runner.ledger import Ledger
 from comfypod.batch.runner.making import Maker
 from comfypod.batch.runner.results import open_results
-from comfypod.batch.runner.runner import LAST_SECONDS, OUTBID, UNFIT, Runner, RunnerOptions
+from comfypod.batch.runner.runner import LAST_SECONDS, LONGEST_REASON, OUTBID, UNFIT, Runner, RunnerOptions
 from comfypod.batch.runner.spool import Spool
 from comfypod.batch.runner.uploads import Uploads
 from comfypod.cloud.pods.own_pod import end_own_pod
@@ -39,7 +39,6 @@ from comfypod.worker.main import WorkerApplication
 KILL_SECONDS: Final = 4
 """From SIGTERM to the end, whatever hangs: after 5 s an interruptible pod is killed."""
 LONGEST_PAUSE_SECONDS: Final = 30.0
-LONGEST_REASON: Final = 500
 SWITCH_SECONDS: Final = 10.0
 SWITCH_LOOK_SECONDS: Final = 2.0
 NO_CONDITION: Final = Condition(

@@ -23,13 +23,14 @@ from comfypod.batch.runner.spool import Spool
 from comfypod.batch.runner.uploads import Uploads
 from comfypod.completion import to_the_end
 from comfypod.errors import ComfyPodError, CoordinatorRefused, DiskFailed, PodUnfit
-from comfypod.logs import event
+from comfypod.logs import event, log
 from comfypod.retry import backoff_seconds
 from comfypod.worker.read_ahead import ReadAhead
 
 OVER: Final = "over"
 OUTBID: Final = "outbid"
 UNFIT: Final = "unfit: "
+LONGEST_REASON: Final = 500
 LOOK_SECONDS: Final = 1.0
 LEAVE_SECONDS: Final = 30.0
 """Before the pod's end it stops to make, so that the last results are sent."""
@@ -106,7 +107,6 @@ class Runner:
         self._reason: str | None = None
         self._hurry_until = math.inf
         self._leaving = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
         self._ahead = ExitStack()
         self._read: set[str] = set()
 
@@ -181,7 +181,10 @@ class Runner:
         except CoordinatorRefused as error:
             self.leave(f"refused: {error.problem}")
         except ComfyPodError as error:
-            self.leave(f"{error.code}: {error}"[:500])
+            self.leave(f"{error.code}: {error}"[:LONGEST_REASON])
+        except Exception as error:  # noqa: BLE001 (the boundary of a part: a paid machine must not stay and do nothing)
+            log.exception("pod_failed")
+            self.leave(f"internal: {type(error).__name__}")
 
     # What is given
 
@@ -195,7 +198,7 @@ class Runner:
                 continue
             wanted = max(1, self._welcome.session_items - self._hand.waiting)
             try:
-                work = await self._coordinator.lease(wanted, usable)
+                work = await self._coordinator.lease(wanted, usable, len(self._uploads.identifiers))
             except CoordinatorRefused:
                 raise
             except ComfyPodError as error:
@@ -217,9 +220,12 @@ class Runner:
         return self._state == "running" and (few or self._hand.next(usable) is None)
 
     async def _wait_for_news(self, seconds: float, known: int) -> None:
-        """Until it is time to ask again, or there are more models, for which there may be items."""
+        """Until it is time to ask again, there are more models, or less is in hand: then there may be items."""
         until = time.monotonic() + seconds
+        in_hand = len(self._hand.identifiers)
         while (left := until - time.monotonic()) > 0 and len(self._downloads.usable) == known:
+            if len(self._hand.identifiers) < in_hand:
+                return
             await self._bell.wait(left)
 
     async def _accept(self, items: Sequence[Item]) -> None:
@@ -257,7 +263,7 @@ class Runner:
         try:
             maker = await self._make_maker()
         except ComfyPodError as error:
-            self.leave(f"comfyui: {error}"[:500])
+            self.leave(f"comfyui: {error}"[:LONGEST_REASON])
             return
         self._is_ready = True
         try:
@@ -327,7 +333,7 @@ class Runner:
         self._meter.work(outcome.made.record.gpu_seconds)
         self._uploads.add(outcome.made)
         if outcome.refresh_reason is not None:
-            self.leave(f"comfyui: {outcome.refresh_reason}"[:500])
+            self.leave(f"comfyui: {outcome.refresh_reason}"[:LONGEST_REASON])
 
     def _try_again(self, item: Item) -> None:
         """When there is room; unless the disk has some, and takes it all the same not."""

@@ -273,6 +273,16 @@ async def test_a_comfyui_that_must_be_replaced_ends_the_pod_after_what_it_made_i
     assert not coordinator.leased
 
 
+async def test_a_bug_ends_the_pod_and_gives_back_what_it_has(tmp_path: Path) -> None:
+    with batch("fox", "owl") as (coordinator, _):
+        async with rig(coordinator, tmp_path, is_open=False, at_a_time=1) as pod:
+            pod.worker.answers["fox"] = [{"status": "success"}]  # no answer of a handler
+            pod.worker.gate.set()
+            assert await pod.end() == "internal: KeyError"
+    assert coordinator.byes[0]["reason"] == "internal: KeyError"
+    assert not coordinator.leased
+
+
 async def test_a_full_disk_holds_up_making_and_not_sending(tmp_path: Path) -> None:
     with batch("fox", "owl") as (coordinator, results):
         results.is_away = True
