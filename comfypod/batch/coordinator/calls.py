@@ -38,6 +38,8 @@ class LeaseCall(Call):
 
     items: int = Field(ge=0, le=MOST_LEASED)
     present: tuple[Key, ...] = Field(default=(), max_length=MOST_KEYS)
+    made: int = Field(default=0, ge=0)
+    """Of what the pod has leased: made, and not recorded yet."""
 
 
 class RecordsCall(Call):

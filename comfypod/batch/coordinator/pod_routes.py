@@ -45,7 +45,8 @@ class PodRoutes:
     async def lease(self, request: web.Request) -> web.Response:
         """A pod wants something to do."""
         name, call = _name(request), parsed(LeaseCall, await read_body(request))
-        return _answer(await self._desk.ask(self._desk.store.lease, self._desk.batch, name, call.items, call.present))
+        desk = self._desk
+        return _answer(await desk.ask(desk.store.lease, desk.batch, name, call.items, call.present, made=call.made))
 
     async def records(self, request: web.Request) -> web.Response:
         """A pod tells how items ended."""

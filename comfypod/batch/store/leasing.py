@@ -28,6 +28,8 @@ HELP_FACTOR: Final = 2.0
 """A pod helps with others' groups if what is waiting of one takes it so many times as long as to fetch its files."""
 _FEW: Final = 2
 _PARTS: Final = 2
+_LEAST_IN_HAND: Final = 4
+"""Two that ComfyUI has, and two that follow: else it would wait for every lease."""
 _TAKEN: Final = [ITEMS.c.row, ITEMS.c.identifier, ITEMS.c.work, JOBS.c.job, JOBS.c.assets, JOBS.c.name]
 
 
@@ -45,7 +47,7 @@ class _Asker:
 class Leasing(Filling, Pods):
     """Items out to pods."""
 
-    def lease(self, batch: int, pod: str, count: int, present: Collection[str]) -> Work:
+    def lease(self, batch: int, pod: str, count: int, present: Collection[str], *, made: int = 0) -> Work:
         """What a pod is to make next, and of which it says so by its pulses from now on.
 
         Args:
@@ -53,6 +55,7 @@ class Leasing(Filling, Pods):
             pod: its name.
             count: so many items at most.
             present: the files that it has.
+            made: of what it has in hand, so many are only to be sent or recorded: they keep it from nothing.
 
         Raises:
             PodNotFound, PodEnded: there is no such pod any more.
@@ -66,7 +69,7 @@ class Leasing(Filling, Pods):
                 return Work(state=state, lease_seconds=row.lease_seconds, retry_seconds=RETRY_SECONDS)
             asker = _Asker(connection, batch, book, this, frozenset(present))
             held = _held(asker)
-            room = min(count, MOST_AT_ONCE, self._fair(asker) - sum(held.values()))
+            room = min(count, MOST_AT_ONCE, self._fair(asker) - max(0, sum(held.values()) - made))
             found = _Cart(asker, room, now + row.lease_seconds)
             ahead = sum(items for group, items in held.items() if book.missing(group, asker.present))
             _choose(found, later=max(0, max(_FEW, row.session_items // 4) - ahead))
@@ -101,7 +104,7 @@ class Leasing(Filling, Pods):
         counts = totals(asker.connection, asker.batch)
         query = sa.select(sa.func.count()).where(PODS.c.batch == asker.batch, PODS.c.drain_reason.is_(None))
         pods = asker.connection.scalar(query.where(PODS.c.state.in_(("starting", "running")))) or 1
-        return max(_FEW, -(-(counts["waiting"] + counts["leased"]) // (_PARTS * pods)))
+        return max(_LEAST_IN_HAND, -(-(counts["waiting"] + counts["leased"]) // (_PARTS * pods)))
 
     def _is_spare(self, asker: _Asker, now: float) -> bool:
         """Whether a pod that got nothing can end: all is done, or others make the rest without it."""

@@ -106,6 +106,7 @@ def test_no_pod_has_more_in_hand_than_a_fair_part_of_what_is_left(store: BatchSt
     assert len(identifiers(store, batch, second, 200, A, B)) == 10
     store.record(batch.number, first, [success(name) for name in in_hand])
     assert len(identifiers(store, batch, first, 200, A, B)) == 8
+    assert len(store.lease(batch.number, first, 200, [A, B], made=5).items) == 5, "results that wait hold nothing up"
 
 
 def test_two_pods_racing_never_get_the_same_item(both: BatchStore) -> None:
