@@ -4,6 +4,7 @@
     python -m benchmarks.batch million       a million rows planned: seconds and memory
     python -m benchmarks.batch gaps          plans against an exact solver
     python -m benchmarks.batch orders        the order of downloads and of work, against others and the bound
+    python -m benchmarks.batch coordinator   leases, pulses and records: time for each item
     python -m benchmarks.batch kills         a pod killed at random moments: what it repeats, and loses
     python -m benchmarks.batch run           a whole batch, of whose pods one is lost and one outbid
 
@@ -20,6 +21,7 @@ MODULES = {
     "million": "benchmarks.batch.million",
     "gaps": "benchmarks.batch.gaps",
     "orders": "benchmarks.batch.orders",
+    "coordinator": "benchmarks.batch.coordinator",
     "kills": "tests.batch.runner.kills",
     "run": "benchmarks.batch.run",
 }

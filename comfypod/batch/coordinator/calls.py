@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -72,18 +71,18 @@ def parsed(kind: type[Body], body: bytes) -> Body:
         raise InvalidRequest(f"{place[:200]}: {problem['msg']}") from error
 
 
-_STATUSES: Final[tuple[tuple[type[ComfyPodError], HTTPStatus], ...]] = (
-    (PodNotFound, HTTPStatus.NOT_FOUND),
-    (PodEnded, HTTPStatus.GONE),
-    (BatchNotFound, HTTPStatus.GONE),
-    (InvalidRequest, HTTPStatus.BAD_REQUEST),
-    (StoreUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+_STATUSES: Final[tuple[tuple[type[ComfyPodError], int], ...]] = (
+    (PodNotFound, 404),
+    (PodEnded, 410),
+    (BatchNotFound, 410),
+    (InvalidRequest, 400),
+    (StoreUnavailable, 503),
 )
 
 
-def status_of(error: ComfyPodError) -> HTTPStatus:
+def status_of(error: ComfyPodError) -> int:
     """The status that an error is answered with."""
-    return next((status for kind, status in _STATUSES if isinstance(error, kind)), HTTPStatus.INTERNAL_SERVER_ERROR)
+    return next((status for kind, status in _STATUSES if isinstance(error, kind)), 500)
 
 
 def refusal(code: str, message: str, *, retryable: bool = False) -> Mapping[str, Any]:

@@ -89,19 +89,17 @@ class Recording(Pods):
             rows = [self._record_row(batch, pod, run) for run in fresh]
             connection.execute(insert(self._database, RECORDS).on_conflict_do_nothing(), rows)
         counted = [run for run in runs if run.outcome is not None]
-        moves: Moves = Counter()
+        changes: dict[tuple[ItemState, ItemState], list[_Run]] = {}
         for run in counted:
-            before: ItemState = run.item.state
-            after = run.outcome or before
-            moves[run.item.group_number, before, after] += 1
-            values: dict[str, Any] = {"state": after, "lease_until": None}
+            changes.setdefault((run.item.state, run.outcome or run.item.state), []).append(run)
+        for (before, after), same in changes.items():
+            values: dict[str, Any] = {"state": after, "lease_until": None, "pod": pod}
             if after == "waiting":
                 values |= {"avoid": pod, "failures": ITEMS.c.failures + 1}
-            else:
-                values |= {"pod": pod}
-            key = (ITEMS.c.batch == batch, ITEMS.c.row == run.item.row, ITEMS.c.state == before)
+            are_these = ITEMS.c.row.in_([run.item.row for run in same])
+            key = (ITEMS.c.batch == batch, are_these, ITEMS.c.state == before)
             connection.execute(sa.update(ITEMS).where(*key).values(values))
-        count_moves(connection, batch, moves)
+        count_moves(connection, batch, _moves(counted))
         not_taken(connection, batch, [run.item for run in counted if run.outcome == "waiting"])
         self._account(connection, batch, pod, fresh)
         self._measure(connection, batch, str(this.offer["gpu"]), [run for run in fresh if run.outcome == "succeeded"])
@@ -172,6 +170,10 @@ class Recording(Pods):
 
 _KINDS = ("accepted", "already", "refused")
 _ERROR_FIELDS = frozenset({"code", "message", "retryable"})
+
+
+def _moves(runs: Sequence[_Run]) -> Moves:
+    return Counter((run.item.group_number, run.item.state, run.outcome or run.item.state) for run in runs)
 
 
 def _outcome(record: Record, item: sa.Row[Any], pod: str, state: str) -> ItemState | None:
