@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,9 +15,10 @@ from comfypod.batch.documents import BatchState, Condition, Item, Orders, Pulse,
 from comfypod.batch.runner.bell import Bell
 from comfypod.batch.runner.coordinator import Coordinator
 from comfypod.batch.runner.downloads import Downloads
+from comfypod.batch.runner.generation import Generation
 from comfypod.batch.runner.hand import Hand
 from comfypod.batch.runner.ledger import Ledger, Made
-from comfypod.batch.runner.making import Maker, NoRoom, Outcome, failed_without
+from comfypod.batch.runner.making import Maker, Outcome
 from comfypod.batch.runner.meter import GPUMeter
 from comfypod.batch.runner.spool import Spool
 from comfypod.batch.runner.uploads import Uploads
@@ -25,11 +26,11 @@ from comfypod.completion import to_the_end
 from comfypod.errors import ComfyPodError, CoordinatorRefused, DiskFailed, PodUnfit
 from comfypod.logs import event, log
 from comfypod.retry import backoff_seconds
-from comfypod.worker.read_ahead import ReadAhead
 
 OVER: Final = "over"
 OUTBID: Final = "outbid"
 UNFIT: Final = "unfit: "
+COMFYUI: Final = "comfyui: "
 LONGEST_REASON: Final = 500
 LOOK_SECONDS: Final = 1.0
 LEAVE_SECONDS: Final = 30.0
@@ -42,8 +43,6 @@ LONGEST_PAUSE_SECONDS: Final = 5.0
 """Between two questions to a coordinator that is away: the GPU may be waiting."""
 STOP_SECONDS: Final = 1.0
 """For what runs on the GPU to be stopped."""
-MOST_TRIES_WITHOUT_ROOM: Final = 3
-NO_ROOM_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,13 +101,20 @@ class Runner:
         self._no_more = False
         self._has_more = True
         self._is_ready = False
-        self._no_room_until = 0.0
-        self._tries_without_room: dict[str, int] = {}
         self._reason: str | None = None
         self._hurry_until = math.inf
         self._leaving = asyncio.Event()
-        self._ahead = ExitStack()
-        self._read: set[str] = set()
+        self._generation = Generation(
+            self._hand,
+            downloads=downloads,
+            ledger=ledger,
+            spool=spool,
+            uploads=uploads,
+            bell=bell,
+            may_begin=self._may_begin,
+            look=self._look,
+            on_made=self._count,
+        )
 
     @property
     def ends_at(self) -> float:
@@ -140,7 +146,7 @@ class Runner:
             await self._end(sending)
         finally:
             await self._stop([*making, sending, *telling])
-            self._ahead.close()
+            self._generation.close()
         return self._reason or OVER
 
     @staticmethod
@@ -259,101 +265,17 @@ class Runner:
         await self._downloads.run(self._ends_at)
 
     async def _generate(self) -> None:
-        """Wait for ComfyUI, then make whatever is ready, some at a time."""
         try:
             maker = await self._make_maker()
         except ComfyPodError as error:
-            self.leave(f"comfyui: {error}"[:LONGEST_REASON])
+            self.leave(f"{COMFYUI}{error}"[:LONGEST_REASON])
             return
         self._is_ready = True
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self._options.at_a_time):
-                    group.create_task(self._make_all(maker))
-        except ExceptionGroup as failures:
-            failure = failures.exceptions[0]
-            raise failure from failure.__cause__
+        await self._generation.run(maker, self._options.at_a_time)
 
-    async def _make_all(self, maker: Maker) -> None:
-        while True:
-            item = await self._next()
-            if item is None:
-                self._look()
-                await self._bell.wait(LOOK_SECONDS)
-                continue
-            event("item_begins", item=item.identifier)
-            self._look()
-            self._read_ahead()
-            await self._make(maker, item)
-            self._look()
-
-    async def _next(self) -> Item | None:
-        """The next item, if anything may be begun now."""
-        if self._state == "paused" or self._reason is not None or time.monotonic() < self._no_room_until:
-            return None
-        if time.monotonic() >= self._lease_ends:
-            return None  # others may be at it by now; the next pulse tells
-        if self._hand.next(self._downloads.usable) is None:
-            return None
-        if await asyncio.to_thread(self._spool.has_room):
-            return self._hand.take(self._downloads.usable)
-        if self._uploads.is_empty and not self._hand.making:
-            raise PodUnfit("its disk is full, and no results of its own are on it")
-        self._wait_for_room()
-        return None
-
-    def _wait_for_room(self) -> None:
-        event("disk_is_full", logging.WARNING, unsent=self._uploads.unsent_items)
-        self._no_room_until = time.monotonic() + NO_ROOM_SECONDS
-
-    async def _make(self, maker: Maker, item: Item) -> None:
-        missing = next((self._downloads.failed[key] for key in item.assets if key in self._downloads.failed), None)
-        try:
-            if missing is None:
-                await maker.make(item, self._keep)
-            else:
-                await self._keep(Outcome(failed_without(item, missing)))
-        except NoRoom:
-            self._try_again(item)
-        except asyncio.CancelledError:
-            if item.identifier not in self._uploads.identifiers:
-                self._hand.put_back(item.identifier)
-            raise
-        else:
-            self._hand.drop(item.identifier)
-            self._bell.ring()
-
-    async def _keep(self, outcome: Outcome) -> None:
-        """From now on it is never made again."""
-        try:
-            await asyncio.to_thread(self._ledger.spool, outcome.made)
-        except ComfyPodError as error:
-            raise NoRoom from error
-        self._hand.drop(outcome.made.record.identifier)
-        self._meter.work(outcome.made.record.gpu_seconds)
-        self._uploads.add(outcome.made)
-        if outcome.refresh_reason is not None:
-            self.leave(f"comfyui: {outcome.refresh_reason}"[:LONGEST_REASON])
-
-    def _try_again(self, item: Item) -> None:
-        """When there is room; unless the disk has some, and takes it all the same not."""
-        self._spool.discard(item.identifier)
-        self._hand.put_back(item.identifier)
-        tries = self._tries_without_room.get(item.identifier, 0) + 1
-        self._tries_without_room[item.identifier] = tries
-        if tries >= MOST_TRIES_WITHOUT_ROOM and self._uploads.is_empty:
-            raise PodUnfit("its disk does not take a result, though there is nothing else to be sent")
-        self._wait_for_room()
-
-    def _read_ahead(self) -> None:
-        """Have the models of the next item of another kind in the page cache when its turn comes."""
-        following = self._hand.next_others(self._downloads.present)
-        new = [key for key in (following.assets if following else ()) if key not in self._read]
-        paths = [path for key in new if (path := self._downloads.path(key)) is not None]
-        self._read.update(new)
-        if paths:
-            self._ahead.close()
-            self._ahead.enter_context(ReadAhead(paths))
+    def _may_begin(self) -> bool:
+        """Leases that ran out may be others' by now: the next pulse tells."""
+        return self._state != "paused" and self._reason is None and time.monotonic() < self._lease_ends
 
     # What is told
 
@@ -393,6 +315,11 @@ class Runner:
             event("leases_revoked", items=len(gone))
             await asyncio.to_thread(self._ledger.give_back, gone)
         self._obey_state(orders.state)
+
+    def _count(self, outcome: Outcome) -> None:
+        self._meter.work(outcome.made.record.gpu_seconds)
+        if outcome.refresh_reason is not None:
+            self.leave(f"{COMFYUI}{outcome.refresh_reason}"[:LONGEST_REASON])
 
     def _look(self) -> None:
         is_wanted = self._state == "running" and not self._no_more
