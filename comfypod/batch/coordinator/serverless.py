@@ -172,7 +172,10 @@ class ServerlessRun:
             self._is_over.set()
             return []
         try:
-            work = self._store.lease(self._batch, self._name, self._options.at_once, self._present)
+            with self._lock:
+                in_hand = len(self._in_hand)
+            # There is nobody to share with: what is in hand keeps it from nothing.
+            work = self._store.lease(self._batch, self._name, self._options.at_once, self._present, made=in_hand)
         except PodEnded:
             self._is_over.set()
             return []
@@ -266,9 +269,9 @@ class ServerlessRun:
             self._store.set_price(self._batch, self._name, billed / max(1.0, now - self._begun_at) * HOUR)
             self._store.set_end(self._batch, self._name, now + ALONE_SECONDS)
             self._store.sample_progress(self._batch)
-            self._store.expire(self._batch)
             pulse = Pulse(in_hand=in_hand, present=self._present, busy_seconds=self._busy_seconds)
             orders = self._store.pulse(self._batch, self._name, pulse)
+            self._store.expire(self._batch)  # only now: of what is not in hand any more
             if orders.state == "cancelled":
                 self._is_cancelled = True
                 self._is_over.set()
