@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from comfypod.batch.planning.drafts import Draft, Price, together
-from comfypod.batch.planning.lots import Lot, take
+from comfypod.batch.planning.lots import Lot, Pile
 from comfypod.batch.planning.splitting import part_of
 
 _DISSOLVED = 40
@@ -148,15 +148,15 @@ def _filled(pod: Draft, lot: Lot) -> tuple[Draft, Lot | None]:
     deadline, offer = pod.market.demands.deadline_seconds, pod.price.offer
     if deadline is None:
         return pod, lot
-    rented = pod.market.offers[offer]
+    rented, pile = pod.market.offers[offer], Pile.of(lot)
     room = deadline - pod.price.seconds + rented.setup_seconds
     for factor in (1.0, 0.97, 0.9, 0.75, 0.5):
-        part, left = part_of(lot, offer, room * factor)
+        part, left = part_of(pile, lot, offer, room * factor)
         if part is None:
             break
         filled = Draft(pod.market, together((*pod.lots, part)), pod.choice)
         if filled.prices:
-            return filled, left
+            return filled, None if left is None else left.lot()
     return pod, lot
 
 
@@ -168,5 +168,11 @@ def _halves(pod: Draft) -> list[Draft]:
             min(sides, key=lambda side: sum(other.work for other in side)).append(lot)
         parts = [tuple(side) for side in sides]
     else:
-        parts = [(part,) for part in take(pod.lots[0], pod.lots[0].work / 2) if part is not None]
+        parts = [(part,) for part in _in_two(pod.lots[0])]
     return [Draft(pod.market, part) for part in parts if part]
+
+
+def _in_two(lot: Lot) -> list[Lot]:
+    """A lot in halves, as near as its items allow."""
+    part, rest = Pile.of(lot).take(lot.work / 2)
+    return [half for half in (part, None if rest is None else rest.lot()) if half is not None]

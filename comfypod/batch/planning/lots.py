@@ -7,7 +7,7 @@ beginning of its downloads to the end of its work.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,7 +15,6 @@ import numpy as np
 
 from comfypod.batch.planning.market import Market
 from comfypod.batch.planning.table import Floats, Integers, summed
-from comfypod.batch.planning.workload import Group
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,18 +119,17 @@ class Lot:
         first = float(self.arrived_bytes[0])
         return tuple(first / offer.download_bytes_per_second + offer.load_seconds for offer in self.market.offers)
 
-    def groups(self) -> Iterator[Group]:
-        """The groups, with what of them belongs to this lot."""
-        groups = self.market.table.groups
-        parts = zip(self.members.tolist(), self.items.tolist(), self.works.tolist(), strict=True)
-        return (Group(groups[member].signature, items, work) for member, items, work in parts)
-
     @cached_property
     def _first_uses(self) -> tuple[Integers, Integers]:
         """Files of patches, each once, and the place of the group that needs it first."""
         owners, files = self.market.table.patches_of(self.members)
-        once, first = np.unique(files, return_index=True)
-        return once, owners[first]
+        if not len(files):
+            return files, owners
+        lowest = int(files.min())
+        first = np.full(int(files.max()) - lowest + 1, -1, dtype=np.int64)
+        first[files[::-1] - lowest] = owners[::-1]  # of several writes to one place the last one stays
+        once = np.flatnonzero(first >= 0)
+        return once + lowest, first[once]
 
 
 def make_lots(market: Market) -> list[Lot]:
@@ -151,33 +149,47 @@ def join(lots: Sequence[Lot]) -> Lot:
     return _in_order(lots[0].market, once, items, works)
 
 
-def take(lot: Lot, work: float) -> tuple[Lot | None, Lot | None]:
-    """So much of a lot's work at most, as whole items, and the rest; None: nothing.
+@dataclass(frozen=True, eq=False)
+class Pile:
+    """What is left of a lot while parts are taken from it; groups with similar patches lie together."""
 
-    Groups stay whole but for one, and those with similar patches stay together, so that a part has few of the files.
-    """
-    if lot.work <= work:
-        return lot, None
-    order = np.argsort(lot.market.table.places[lot.members], kind="stable")
-    members, items, works = lot.members[order], lot.items[order], lot.works[order]
-    done = np.cumsum(works)
-    whole = int(np.searchsorted(done, work * (1 + 1e-12), side="right"))
-    if whole == len(members):
-        return lot, None
-    each = works[whole] / items[whole]
-    cut = int((work - (done[whole - 1] if whole else 0.0)) / each + 1e-9)
-    cut = max(0, min(cut, int(items[whole]) - 1))
-    end = whole + (1 if cut else 0)
-    if not end:
-        return None, lot
-    taken, left = items[:end].copy(), items[whole:].copy()
-    if cut:
-        taken[-1] = cut
-        left[0] -= cut
-    return (
-        _in_order(lot.market, members[:end], taken, works[:end] * (taken / items[:end])),
-        _in_order(lot.market, members[whole:], left, works[whole:] * (left / items[whole:])),
-    )
+    market: Market
+    members: Integers
+    items: Integers
+    works: Floats
+
+    @classmethod
+    def of(cls, lot: Lot) -> Pile:
+        """All of a lot."""
+        order = np.argsort(lot.market.table.places[lot.members], kind="stable")
+        return cls(lot.market, lot.members[order], lot.items[order], lot.works[order])
+
+    def lot(self) -> Lot:
+        """All of it as a lot."""
+        return _in_order(self.market, self.members, self.items, self.works)
+
+    def take(self, work: float) -> tuple[Lot | None, Pile | None]:
+        """So much work at most, as whole items, and the rest; None: nothing.
+
+        Groups stay whole but for one, and those with similar patches stay together: a part has few of the files.
+        """
+        done = np.cumsum(self.works)
+        whole = int(np.searchsorted(done, work * (1 + 1e-12), side="right"))
+        if whole == len(self.members):
+            return self.lot(), None
+        each = self.works[whole] / self.items[whole]
+        cut = int((work - (done[whole - 1] if whole else 0.0)) / each + 1e-9)
+        cut = max(0, min(cut, int(self.items[whole]) - 1))
+        end = whole + (1 if cut else 0)
+        if not end:
+            return None, self
+        taken, left = self.items[:end].copy(), self.items[whole:].copy()
+        if cut:
+            taken[-1] = cut
+            left[0] -= cut
+        part = _in_order(self.market, self.members[:end], taken, self.works[:end] * (taken / self.items[:end]))
+        works = self.works[whole:] * (left / self.items[whole:])
+        return part, Pile(self.market, self.members[whole:], left, works)
 
 
 def _in_order(market: Market, members: Integers, items: Integers | None = None, works: Floats | None = None) -> Lot:
@@ -185,7 +197,7 @@ def _in_order(market: Market, members: Integers, items: Integers | None = None, 
     table = market.table
     items = table.items[members] if items is None else items
     works = table.works[members] if works is None else works
-    order = np.lexsort((table.places[members], table.patch_bytes[members] / works))
+    order = np.argsort(table.patch_bytes[members] / works, kind="stable")
     return Lot(market, members[order], items[order], works[order])
 
 

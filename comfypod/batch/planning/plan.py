@@ -21,6 +21,7 @@ from comfypod.batch.planning.pods import pod_plan
 from comfypod.batch.planning.refusals import (
     over_budget,
     refusal,
+    refuse_contradictions,
     refuse_impossible,
     refuse_too_large,
     refuse_unknown,
@@ -54,15 +55,14 @@ def make_plan(
         PlanImpossible: there is none; its reasons say what would have to change.
     """
     wanted = demands or Demands()
-    if not offers:
-        raise refusal(["Nothing is offered to rent: name a file of offers, or another provider."])
+    refuse_contradictions(workload, offers, wanted)
     with bulk():
-        refuse_unknown(workload, assets, wanted)
         market = Market(in_reach(offers), assets, make_table(workload, assets), wanted, learned or LearnedSpeeds())
         return _best_plan(market, workload)
 
 
 def _best_plan(market: Market, workload: Workload) -> Plan:
+    refuse_unknown(market)
     refuse_too_large(market)
     lots = make_lots(market)
     refuse_impossible(market, lots)

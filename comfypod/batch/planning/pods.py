@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from comfypod.batch.documents import GIGABYTE, Offer, PodPlan, Share
+from comfypod.batch.documents import GIGABYTE, PodPlan, Share
 from comfypod.batch.economics.bidding import bid_ceiling
 from comfypod.batch.planning.drafts import Draft, Price
 from comfypod.batch.planning.lots import Lot
@@ -17,16 +17,15 @@ from comfypod.batch.planning.ordering.line import Line
 from comfypod.batch.planning.ordering.queue import Outcome, Queue, Task
 from comfypod.batch.planning.ordering.search import best_order
 from comfypod.batch.planning.table import Integers
-from comfypod.batch.planning.workload import Group
 
 _LEAST_ORDERS: Final = 4
 """Those that a search looks at in any case."""
 
 
 class _Ordered(NamedTuple):
-    """Groups in the order in which they are made, files in the order in which they come, and what becomes of it."""
+    """Shares in the order in which they are made, files in the order in which they come, and what becomes of it."""
 
-    groups: Sequence[Group]
+    shares: tuple[Share, ...]
     files: Sequence[int]
     outcome: Outcome
 
@@ -42,11 +41,11 @@ def pod_plan(draft: Draft, price: Price, number: int, *, steps: int) -> PodPlan:
     return PodPlan(
         number=number,
         offer=offer,
-        shares=tuple(Share(signature=group.signature, items=group.items, work=group.work) for group in ordered.groups),
+        shares=ordered.shares,
         downloads=_downloads(market, ordered.files),
         disk_bytes=_disk_bytes(market, draft.size_bytes),
         bid_dollars_per_hour=offer.dollars_per_hour if offer.price_class == "interruptible" else None,
-        bid_ceiling_dollars_per_hour=_ceiling(draft, offer, first_bytes),
+        bid_ceiling_dollars_per_hour=_ceiling(draft, price, first_bytes),
         seconds=seconds,
         first_item_seconds=offer.setup_seconds + outcome.first_item,
         idle_seconds=outcome.idle,
@@ -58,8 +57,8 @@ def _searched(draft: Draft, offer: int, steps: int) -> _Ordered:
     """In the best order that is found."""
     files = sorted(draft.assets)
     order, outcome = best_order(_queue(draft, offer, files), draft.market.demands.objective, steps=steps)
-    groups = [group for lot in draft.sequence(offer) for group in lot.groups()]
-    return _Ordered([groups[task] for task in order.tasks], [files[file] for file in order.downloads], outcome)
+    shares = _shares(draft.sequence(offer), np.array(order.tasks, dtype=np.int64))
+    return _Ordered(shares, [files[file] for file in order.downloads], outcome)
 
 
 def _in_line(draft: Draft, offer: int) -> _Ordered:
@@ -81,8 +80,21 @@ def _in_line(draft: Draft, offer: int) -> _Ordered:
         load_seconds=rented.load_seconds,
         patch_seconds=rented.patch_seconds,
     ).sorted_for(draft.market.demands.objective)
-    groups = [group for lot in lots for group in lot.groups()]
-    return _Ordered([groups[number] for number in line.numbers.tolist()], line.downloads.tolist(), line.outcome)
+    return _Ordered(_shares(lots, line.numbers), line.downloads.tolist(), line.outcome)
+
+
+def _shares(lots: Sequence[Lot], order: Integers) -> tuple[Share, ...]:
+    """All groups of lots, in this order of their places."""
+    groups = lots[0].market.table.groups
+    members = np.concatenate([lot.members for lot in lots])[order].tolist()
+    items = np.concatenate([lot.items for lot in lots])[order].tolist()
+    works = np.concatenate([lot.works for lot in lots])[order].tolist()
+    return tuple(
+        [
+            Share(signature=groups[member].signature, items=count, work=work)
+            for member, count, work in zip(members, items, works, strict=True)
+        ]
+    )
 
 
 def _needs(lot: Lot, begin: int) -> tuple[Integers, Integers]:
@@ -125,16 +137,22 @@ def _disk_bytes(market: Market, payload_bytes: int) -> int:
     return math.ceil((payload_bytes + market.demands.tool_chain_bytes) / GIGABYTE) * GIGABYTE
 
 
-def _ceiling(draft: Draft, offer: Offer, first_bytes: int) -> float | None:
-    """The most to bid for an interruptible offer: above it, another offer that would do is cheaper for this pod."""
+def _ceiling(draft: Draft, price: Price, first_bytes: int) -> float | None:
+    """The most to bid for an interruptible offer: above it, the next best one that would do is cheaper for this pod.
+
+    Offers that are cheaper already are no alternative: there are no more of them.
+    """
+    market = draft.market
+    offer = market.offers[price.offer]
     if offer.price_class != "interruptible":
         return None
-    market = draft.market
-    others = [
-        market.offers[price.offer]
-        for price in Draft(market, draft.lots).prices
-        if market.offers[price.offer].price_class != "interruptible" or market.offers[price.offer].gpu != offer.gpu
-    ]
-    work = sum(lot.work for lot in draft.lots)
-    payload = _disk_bytes(market, draft.size_bytes)
-    return bid_ceiling(offer, others, disk_bytes=payload, first_bytes=first_bytes, work=work)
+    prices = Draft(market, draft.lots).prices
+    others = [market.offers[other.offer] for other in prices if other > price and other.offer != price.offer]
+    ceiling = bid_ceiling(
+        offer,
+        others,
+        disk_bytes=_disk_bytes(market, draft.size_bytes),
+        first_bytes=first_bytes,
+        work=sum(lot.work for lot in draft.lots),
+    )
+    return None if ceiling is None else max(ceiling, offer.dollars_per_hour)

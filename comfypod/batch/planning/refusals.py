@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
 
-from comfypod.batch.documents import GIGABYTE, Asset
+from comfypod.batch.documents import GIGABYTE, Offer
 from comfypod.batch.planning.demands import Demands
 from comfypod.batch.planning.lots import Lot
 from comfypod.batch.planning.market import Market
@@ -20,21 +20,37 @@ from comfypod.errors import PlanImpossible
 _MOST_REASONS: Final = 10
 
 
-def refuse_unknown(workload: Workload, assets: Mapping[str, Asset], demands: Demands) -> None:
+def refuse_contradictions(workload: Workload, offers: Sequence[Offer], demands: Demands) -> None:
     """Look for what says nothing that can be planned.
 
     Raises:
-        PlanImpossible: there are no items, files of which nothing is known, or demands that exclude each other.
+        PlanImpossible: there are no items, or no offers, or demands that exclude each other.
     """
     reasons = [] if workload.groups else ["There are no items to plan."]
+    if not offers:
+        reasons.append("Nothing is offered to rent: name a file of offers, or another provider.")
     most, least = demands.most_pods, demands.least_pods
     if most is not None and most < least:
         reasons.append(f"At least {least} and at most {most} pods exclude each other.")
-    needed = {key for group in workload.groups for key in group.signature.patches}
-    needed |= {key for bases in {group.signature.bases for group in workload.groups} for key in bases}
-    unknown = needed - assets.keys()
-    if unknown:
-        reasons += _unknown(workload, unknown)
+    if reasons:
+        raise refusal(reasons)
+
+
+def refuse_unknown(market: Market) -> None:
+    """Look for files of which nothing is known.
+
+    Raises:
+        PlanImpossible: there are some.
+    """
+    unknown = {key for key in market.table.keys if key not in market.assets}
+    items: Counter[str] = Counter()
+    for group in market.table.groups if unknown else ():
+        for key in unknown.intersection(group.signature.assets):
+            items[key] += group.items
+    reasons = [
+        f"Nothing is known of {key}, which {count:,} items need: add it to models.toml, with its size."
+        for key, count in items.most_common()
+    ]
     if reasons:
         raise refusal(reasons)
 
@@ -87,15 +103,6 @@ def over_budget(budget: float, bound: float, dollars: float, without_deadline: f
     if without_deadline is None:
         return refusal([reason])
     return refusal([reason, f"Without the deadline it would cost {in_dollars(without_deadline)}."])
-
-
-def _unknown(workload: Workload, unknown: set[str]) -> Iterator[str]:
-    items: Counter[str] = Counter()
-    for group in workload.groups:
-        for key in unknown.intersection(group.signature.assets):
-            items[key] += group.items
-    for key, count in items.most_common():
-        yield f"Nothing is known of {key}, which {count:,} items need: add it to models.toml, with its size."
 
 
 def _of_lot(market: Market, lot: Lot) -> Iterator[str]:

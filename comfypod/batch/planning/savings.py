@@ -10,7 +10,7 @@ from typing import Final
 from comfypod.batch.planning.drafts import Draft, merged
 
 _EVERY_PAIR_UP_TO: Final = 200
-_NEIGHBOURS: Final = 24
+_NEIGHBOURS: Final = 12
 _LEAST_SAVING: Final = 1e-12
 
 
@@ -54,12 +54,11 @@ class _Merging:
             heapq.heappush(self._heap, (-saving, first, second, pod))
 
     def _merge(self, first: int, second: int, pod: Draft) -> None:
-        others = [number for number in self._pods if number not in {first, second}]
         del self._pods[first], self._pods[second]
+        reach = len(self._pods) if len(self._pods) <= _EVERY_PAIR_UP_TO else _NEIGHBOURS
+        others = list(itertools.islice(reversed(self._pods), reach))
         number = next(self._numbers)
         self._pods[number] = pod
-        if len(others) > _EVERY_PAIR_UP_TO:
-            others = others[-_NEIGHBOURS:]
         for other in others:
             self._consider(other, number)
 

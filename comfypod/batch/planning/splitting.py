@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from comfypod.batch.planning.drafts import Draft, Price
-from comfypod.batch.planning.lots import Lot, take
+from comfypod.batch.planning.lots import Lot, Pile
 from comfypod.batch.planning.market import HOUR, Market
 
 _SHRINK: Final = (1.0, 0.999, 0.99, 0.95, 0.85, 0.7, 0.5, 0.3, 0.15, 0.05)
@@ -18,17 +18,16 @@ def first_drafts(market: Market, lots: Sequence[Lot]) -> list[Draft]:
     return [draft for lot in lots for draft in _drafts_of(market, lot)]
 
 
-def part_of(lot: Lot, offer: int, seconds: float) -> tuple[Lot | None, Lot | None]:
-    """As much of a lot as one pod makes in so many seconds, from rented to ended, and what is left of it."""
-    market = lot.market
+def part_of(pile: Pile, lot: Lot, offer: int, seconds: float) -> tuple[Lot | None, Pile | None]:
+    """As much of a pile, which a lot was, as one pod makes in so many seconds from rented to ended; and the rest."""
     capacity = _capacity(lot, offer, seconds)
     for factor in _SHRINK:
-        part, rest = take(lot, capacity * factor)
+        part, rest = pile.take(capacity * factor)
         if part is None:
             break
-        if Draft(market, (part,)).seconds(offer) <= seconds:
+        if Draft(pile.market, (part,)).seconds(offer) <= seconds:
             return part, rest
-    return None, lot
+    return None, pile
 
 
 def _drafts_of(market: Market, lot: Lot) -> list[Draft]:
@@ -47,14 +46,14 @@ def _drafts_of(market: Market, lot: Lot) -> list[Draft]:
 
 def _parts(lot: Lot, offer: int, deadline: float) -> Iterator[Lot]:
     """Full pods' worth of a lot, and the rest of it."""
-    left = lot
-    while Draft(lot.market, (left,)).seconds(offer) > deadline:
-        part, rest = part_of(left, offer, deadline)
-        if part is None or rest is None:
-            break
+    left: Pile | None = Pile.of(lot)
+    while left is not None:
+        part, rest = part_of(left, lot, offer, deadline)
+        if part is None:
+            yield left.lot()
+            return
         yield part
         left = rest
-    yield left
 
 
 def _ranked(lot: Lot, deadline: float) -> list[Price]:

@@ -49,7 +49,7 @@ class Table:
 
 
 def make_table(workload: Workload, assets: Mapping[str, Asset]) -> Table:
-    """The table of a workload, all of whose files are among ``assets``."""
+    """The table of a workload; files that are not among ``assets`` have no size."""
     groups = workload.groups
     signatures = [group.signature for group in groups]
     numbers: dict[str, int] = {}
@@ -61,7 +61,7 @@ def make_table(workload: Workload, assets: Mapping[str, Asset]) -> Table:
     )
     counts = np.array([len(signature.patches) for signature in signatures], dtype=np.int64)
     starts = np.concatenate(([0], np.cumsum(counts)))
-    sizes = np.array([0.0 if assets[key].comes_with_image else assets[key].size_bytes for key in numbers])
+    sizes = np.array([_size_bytes(assets.get(key)) for key in numbers])
     owners = np.repeat(np.arange(len(groups)), counts)
     return Table(
         groups=groups,
@@ -76,6 +76,10 @@ def make_table(workload: Workload, assets: Mapping[str, Asset]) -> Table:
         patch_bytes=summed(owners, sizes[patches], len(groups)),
         places=_places(starts, patches, counts),
     )
+
+
+def _size_bytes(asset: Asset | None) -> float:
+    return 0.0 if asset is None or asset.comes_with_image else float(asset.size_bytes)
 
 
 def summed(places: Integers, values: Floats, count: int) -> Floats:

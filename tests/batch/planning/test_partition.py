@@ -12,7 +12,7 @@ from comfypod.batch.planning import Demands, LearnedSpeeds, Workload
 from comfypod.batch.planning.bound import lower_bound
 from comfypod.batch.planning.drafts import Draft, together
 from comfypod.batch.planning.exact import best_partition
-from comfypod.batch.planning.lots import Lot, join, make_lots, take
+from comfypod.batch.planning.lots import Lot, Pile, join, make_lots
 from comfypod.batch.planning.market import Market
 from comfypod.batch.planning.savings import save
 from comfypod.batch.planning.table import make_table
@@ -68,15 +68,17 @@ def test_savings_are_never_better_than_exact_nor_worse_than_no_sharing(batch: Ba
 @_SETTINGS
 def test_a_lot_that_is_taken_apart_and_joined_is_the_same(batch: Batch, offers: list[Offer]) -> None:
     (lot,) = lots_of(batch, offers)
-    part, rest = take(lot, lot.work / 3)
+    part, rest = Pile.of(lot).take(lot.work / 3)
     if part is None or rest is None:
         assert float((lot.works / lot.items).max()) > lot.work / 3
         return
     assert part.work <= lot.work / 3 * (1 + 1e-9)
-    assert part.work + rest.work == pytest.approx(lot.work)
-    again = join([part, rest])
-    assert again.items.tolist() == lot.items.tolist()
-    assert again.members.tolist() == lot.members.tolist()
+    assert part.work + rest.lot().work == pytest.approx(lot.work)
+    assert _items(join([part, rest.lot()])) == _items(lot)
+
+
+def _items(lot: Lot) -> dict[int, int]:
+    return dict(zip(lot.members.tolist(), lot.items.tolist(), strict=True))
 
 
 def test_too_many_lots_are_not_looked_at_exactly() -> None:
