@@ -206,7 +206,10 @@ class Welcome(Document):
     assets: tuple[Asset, ...]
     """In the order in which they are to be downloaded."""
     results: Mapping[str, Any]
-    """Where they go: ``{"kind": "http", "url": …}`` or ``{"kind": "bucket"}`` (of the worker's settings)."""
+    """Where they go: ``{"kind": "http", "url": …}`` or ``{"kind": "bucket"}`` (of the worker's settings).
+
+    With ``"archives": true`` in one zip file for each item, else in single files.
+    """
     lease_seconds: float
     session_items: int
     """So many are leased at once."""

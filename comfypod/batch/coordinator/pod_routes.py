@@ -70,7 +70,7 @@ class PodRoutes:
         """The coordinator's own place has the address that pods know it by."""
         if welcome.results.get("kind") != "own":
             return welcome
-        return welcome.model_copy(update={"results": {"kind": "http", "url": self._own_place()}})
+        return welcome.model_copy(update={"results": {**welcome.results, "kind": "http", "url": self._own_place()}})
 
 
 def _name(request: web.Request) -> str:

@@ -43,14 +43,30 @@ class Outcome:
 
 
 class Maker:
-    """Makes items. ``handle`` is the worker's handler, whose results go to ``spool`` (delivery: path)."""
+    """Makes items.
 
-    def __init__(self, handle: Handle, spool: Spool, templates_folder: Path, about: Mapping[str, str]) -> None:
-        """``about`` stands in the metadata of each result, such as the batch and the pod."""
+    Args:
+        handle: the worker's handler, whose results go to ``spool`` (delivery: path).
+        spool: where they wait to be sent.
+        templates_folder: of the worker.
+        about: stands in the metadata of each result, such as the batch and the pod.
+        archives: one zip file for each item, with its metadata in it, instead of single files.
+    """
+
+    def __init__(
+        self,
+        handle: Handle,
+        spool: Spool,
+        templates_folder: Path,
+        about: Mapping[str, str],
+        *,
+        archives: bool = False,
+    ) -> None:
         self._handle = handle
         self._spool = spool
         self._templates_folder = templates_folder
         self._about = dict(about)
+        self._archives = archives
 
     async def make(self, item: Item, keep: Callable[[Outcome], Awaitable[None]]) -> None:
         """Make it, and hand it to ``keep`` when its files are whole and on the disk, also those of its metadata.
@@ -119,6 +135,11 @@ class Maker:
         }
         paths = [self._spool.relative(Path(artifact["data"])) for artifact in artifacts]
         content = json.dumps(metadata, indent=1).encode()
+        if self._archives:
+            members = dict(zip(names, paths, strict=True))
+            path, archive = self._spool.write_archive(item.identifier, folder, members, content)
+            self._spool.settle([path])
+            return Made(record.model_copy(update={"files": (archive,)}), (path,))
         path, about = self._spool.write_metadata(item.identifier, folder, content)
         self._spool.settle([*paths, path])
         return Made(record, (*paths, path), about)

@@ -156,7 +156,7 @@ class PodProgram:
             spool=spool,
             downloads=downloads,
             uploads=Uploads(ledger, spool, results, coordinator, bell),
-            make_maker=lambda: self._make_maker(spool, {"batch": welcome.batch, "pod": pod.pod}),
+            make_maker=lambda: self._make_maker(welcome, spool),
             bell=bell,
             options=self._options,
         )
@@ -186,9 +186,11 @@ class PodProgram:
         ledger.begin(batch)
         return ledger, Spool(self._pod.made_folder)
 
-    async def _make_maker(self, spool: Spool, about: Mapping[str, str]) -> Maker:
+    async def _make_maker(self, welcome: Welcome, spool: Spool) -> Maker:
         await CallsInThreads(1).call(self._worker.wait_until_ready)
-        return Maker(self._worker.handler(None), spool, self._worker.templates_folder, about)
+        about = {"batch": welcome.batch, "pod": self._pod.pod}
+        archives = bool(welcome.results.get("archives"))
+        return Maker(self._worker.handler(None), spool, self._worker.templates_folder, about, archives=archives)
 
 
 class _DeadMansSwitch(threading.Thread):

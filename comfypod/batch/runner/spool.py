@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Collection, Iterable
+import zipfile
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from comfypod.worker.workspace import plain_name
 RESERVE_BYTES: Final = 10**9
 """Free disk below which nothing more is begun: ComfyUI and the ledger need some, and a result may be large."""
 METADATA_FILE: Final = "result.json"
+ARCHIVE_FILE: Final = "result.zip"
 
 
 def job_of(identifier: str) -> str:
@@ -65,6 +67,34 @@ class Spool:
             size_bytes=len(content),
             media_type="application/json",
         )
+
+    def write_archive(
+        self, identifier: str, folder: str, members: Mapping[str, str], metadata: bytes
+    ) -> tuple[str, File]:
+        """Put an item's files, and what is known of them, into one; returns as `write_metadata` does.
+
+        Nothing is compressed: pictures are already. ``members`` are the files by their names in the archive, as
+        `Made.paths` names them; they are removed.
+        """
+        path = self.folder_of(identifier) / ARCHIVE_FILE
+        sources = {name: self.path(relative) for name, relative in members.items()}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with zipfile.ZipFile(path, "w") as archive:
+                for name, source in sources.items():
+                    archive.write(source, name)
+                archive.writestr(METADATA_FILE, metadata)
+            for source in sources.values():
+                source.unlink()
+            with path.open("rb") as content:
+                sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+            size_bytes = path.stat().st_size
+        except OSError as error:
+            raise _failed(path, error) from error
+        about = File(
+            name=f"{folder}/{ARCHIVE_FILE}", sha256=sha256, size_bytes=size_bytes, media_type="application/zip"
+        )
+        return self.relative(path), about
 
     def has(self, relative: str, file: File) -> bool:
         """Whether the file is there, and what it was when it was made."""

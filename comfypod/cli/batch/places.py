@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -58,6 +58,11 @@ def results_of(text: str | None, batch: str) -> Results:
         raise ConfigurationError(["--results is a folder, an http(s) address, or the word bucket."])
     folder = Path(text) if text is not None else Path("outputs") / batch
     return Results({"kind": "own"}, folder.absolute())
+
+
+def archived(results: Results) -> Results:
+    """The same place, for one zip file of each item."""
+    return replace(results, document={**results.document, "archives": True})
 
 
 def check_address(options: ServerOptions, provider: str) -> None:

@@ -37,7 +37,7 @@ from comfypod.batch.store import BatchStore
 from comfypod.batch.store.records import Batch, NewBatch
 from comfypod.cli.batch.manifest_choice import ManifestChoice
 from comfypod.cli.batch.offer_choice import SERVERLESS, choose_offers
-from comfypod.cli.batch.places import Results, check_address, learned_file, pod_options, results_of
+from comfypod.cli.batch.places import Results, archived, check_address, learned_file, pod_options, results_of
 from comfypod.cli.batch.plan_view import show_plan
 from comfypod.cli.batch.watch import watching
 from comfypod.cli.exit_codes import ExitCode
@@ -64,6 +64,7 @@ class RunCommand:
     offers_file: Path | None
     demands: Demands
     results: str | None
+    archives: bool
     database: str
     server: ServerOptions
     image: str | None
@@ -79,6 +80,8 @@ def run_batch(command: RunCommand) -> int:
     """
     if command.provider != SERVERLESS:
         check_address(command.server, command.provider)
+    elif command.archives:
+        raise ConfigurationError(["--archives is for pods: what an endpoint's jobs made comes as single files."])
     manifest = command.choice.read()
     BatchStore.migrate(command.database)
     with closing(BatchStore.open(command.database)) as store:
@@ -98,6 +101,8 @@ def run_batch(command: RunCommand) -> int:
 def _begun(command: RunCommand, store: BatchStore, manifest: Manifest) -> tuple[Batch, Results]:
     """The batch of this manifest: made now, by a plan that is shown, or found."""
     results = results_of(command.results, manifest.identifier)
+    if command.archives:
+        results = archived(results)
     try:
         known = store.find(manifest.identifier)
     except BatchNotFound:

@@ -146,7 +146,8 @@ async def rig(
             worker.gate.set()
 
         async def make_maker() -> Maker:
-            return Maker(worker, spool, ROOT / "workflows", {"pod": "pod-1"})
+            archives = bool(welcome.results.get("archives"))
+            return Maker(worker, spool, ROOT / "workflows", {"pod": "pod-1"}, archives=archives)
 
         runner = Runner(
             CONDITION,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +42,22 @@ async def test_everything_is_made_once_and_sent_with_its_metadata(tmp_path: Path
     assert [file.name for file in record.files] == ["fox/picture_00001_.png"]
     assert record.gpu_seconds == 0.01
     assert coordinator.byes == [{"reason": "over", "spool_items": 0}]
+    assert not any((tmp_path / "pod" / "made").iterdir())
+
+
+async def test_archives_hold_a_result_and_its_metadata_and_nothing_is_sent_beside_them(tmp_path: Path) -> None:
+    with batch("fox", "owl") as (coordinator, results):
+        coordinator.results = {"kind": "http", "url": f"{coordinator.url}/results", "archives": True}
+        async with rig(coordinator, tmp_path) as pod:
+            assert await pod.end() == "over"
+    assert results.files.keys() == {"fox/result.zip", "owl/result.zip"}
+    with zipfile.ZipFile(io.BytesIO(results.files["fox/result.zip"])) as archive:
+        assert archive.namelist() == ["picture_00001_.png", "result.json"]
+        assert archive.read("picture_00001_.png") == b"a picture of fox"
+        assert json.loads(archive.read("result.json"))["identifier"] == item("fox").identifier
+    (told,) = coordinator.records[item("fox").identifier].files
+    assert told.name == "fox/result.zip"
+    assert told.sha256 == hashlib.sha256(results.files["fox/result.zip"]).hexdigest()
     assert not any((tmp_path / "pod" / "made").iterdir())
 
 

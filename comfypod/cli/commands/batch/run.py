@@ -89,6 +89,9 @@ def run(
             rich_help_panel=_WHERE,
         ),
     ] = None,
+    archives: Annotated[
+        bool, typer.Option("--archives", help="One zip file for each item.", rich_help_panel=_WHERE)
+    ] = False,
     database: DatabaseOption = _DATABASE,
     host: Annotated[str, typer.Option("--host", "--bind", help="Address to listen at.", rich_help_panel=_WHERE)] = (
         "127.0.0.1"
@@ -141,6 +144,7 @@ def run(
         offers_file=offers,
         demands=demands,
         results=results,
+        archives=archives,
         database=database,
         server=ServerOptions(host, port, public_url),
         image=image,
