@@ -20,6 +20,8 @@ from comfypod.retry import backoff_seconds
 from comfypod.threads import CallsInThreads
 
 MOST_CALLS: Final = 8
+PATIENCE_SECONDS: Final = CALL_SECONDS + 30
+"""Longer than any call: one that is given up must not create a pod beside the next one's."""
 ASKING_SECONDS: Final = 300.0
 """So long it is asked again whether a pod has come of a call that was not answered."""
 UNFIT_TYPES: Final = 2
@@ -101,7 +103,7 @@ class Renting:
     async def pods(self, batch: str) -> list[Pod] | None:
         """All pods of the batch that the provider knows; None: it does not answer."""
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 return await self._calls.call(self._provider.pods, batch)
         except (ProviderUnavailable, ProviderRefused, TimeoutError) as error:
             event("pods_not_listed", WARNING, provider=self._provider.name, cause=str(error) or "no answer")
@@ -110,7 +112,7 @@ class Renting:
     async def end(self, pod: Pod) -> bool:
         """End a pod; whether it could be."""
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._calls.call(self._provider.end, pod)
         except (ProviderUnavailable, ProviderRefused, TimeoutError) as error:
             event("pod_not_ended", WARNING, pod=pod.name, cause=str(error) or "no answer")
@@ -138,7 +140,7 @@ class Renting:
         until = time.monotonic() + ASKING_SECONDS
         while True:
             try:
-                async with asyncio.timeout(CALL_SECONDS):
+                async with asyncio.timeout(PATIENCE_SECONDS):
                     return await self._calls.call(self._provider.create, wish)
             except (ProviderUnavailable, TimeoutError) as error:
                 event("pod_not_created", WARNING, pod=wish.name, cause=str(error) or "no answer")

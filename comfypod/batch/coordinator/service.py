@@ -8,7 +8,6 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Final
 
 from comfypod.batch.coordinator.desk import Desk
 from comfypod.batch.coordinator.keeper import Keeper, KeeperOptions
@@ -23,9 +22,6 @@ from comfypod.batch.store import BatchStore
 from comfypod.batch.store.records import Batch
 from comfypod.errors import BatchInUse, ConfigurationError
 from comfypod.logs import event
-
-BEAT_SECONDS: Final = 10.0
-"""Between two signs of life while nothing else gives them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from comfypod.batch.account import MOST_SAMPLES, Account, Failure, PodAccount, P
 from comfypod.batch.documents import GIGABYTE, ItemState, Offer, Plan
 from comfypod.batch.store.counts import STATES, totals
 from comfypod.batch.store.records import GroupCounts, Standing
-from comfypod.batch.store.schema import BATCHES, GROUPS, PODS, RECORDS, SAMPLES, SHARES, SPEEDS
+from comfypod.batch.store.schema import BATCHES, GROUPS, HAS_FAILED, HAS_WAITING, PODS, RECORDS, SAMPLES, SHARES, SPEEDS
 from comfypod.batch.store.section import Section
 
 Point = TypeVar("Point")
@@ -51,11 +51,11 @@ class Accounts(Section):
         of_pods = (
             sa.select(SHARES.c.pod_number, sa.func.sum(GROUPS.c.work / items * left))
             .join(GROUPS, sa.and_(GROUPS.c.batch == SHARES.c.batch, GROUPS.c.number == SHARES.c.group_number))
-            .where(SHARES.c.batch == batch, GROUPS.c.waiting > 0, room > 0)
+            .where(SHARES.c.batch == batch, HAS_WAITING, room > 0)
             .group_by(SHARES.c.pod_number)
         )
         of_batch = sa.select(done, sa.func.sum(GROUPS.c.work), sa.func.sum(GROUPS.c.leased))
-        waiting = sa.select(GROUPS.c.number).where(GROUPS.c.batch == batch, GROUPS.c.waiting > 0)
+        waiting = sa.select(GROUPS.c.number).where(GROUPS.c.batch == batch, HAS_WAITING)
         with self._database.read() as connection:
             columns = [BATCHES.c[name] for name in ("state", "started_at", "ended_at")]
             row = connection.execute(sa.select(*columns).where(BATCHES.c.number == batch)).one()
@@ -116,7 +116,7 @@ class Accounts(Section):
         items = sa.func.count().label("items")
         query = (
             sa.select(RECORDS.c.code, items, sa.func.min(RECORDS.c.error).label("error"))
-            .where(RECORDS.c.batch == batch, RECORDS.c.status == "failed", RECORDS.c.is_counted)
+            .where(RECORDS.c.batch == batch, HAS_FAILED)
             .group_by(RECORDS.c.code)
             .order_by(items.desc(), RECORDS.c.code)
             .limit(_MOST_FAILURES)

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import sqlalchemy as sa
 
 from comfypod.batch.documents import ItemState
-from comfypod.batch.store.schema import BATCHES, GROUPS, ITEMS, SHARES
+from comfypod.batch.store.schema import BATCHES, GROUPS, IS_LEASED, ITEMS, SHARES
 
 STATES: tuple[ItemState, ...] = get_args(ItemState)
 
@@ -42,7 +42,7 @@ def give_back(connection: sa.Connection, batch: int, *which: sa.ColumnElement[bo
     """Take leases away: their items wait again. Returns how many."""
     statement = (
         sa.update(ITEMS)
-        .where(ITEMS.c.batch == batch, ITEMS.c.state == "leased", *which)
+        .where(ITEMS.c.batch == batch, IS_LEASED, *which)
         .values(state="waiting", lease_until=None)
         .returning(ITEMS.c.group_number, ITEMS.c.pod_number)
     )

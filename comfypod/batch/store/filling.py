@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from comfypod.batch.documents import Item, Plan
 from comfypod.batch.store.counts import close_if_done
-from comfypod.batch.store.schema import BATCHES, GROUPS, ITEMS, JOBS, SHARES
+from comfypod.batch.store.schema import BATCHES, GROUPS, ITEMS, JOBS, SHARES, key_of
 from comfypod.batch.store.section import Section, chunks, groups_of
 from comfypod.errors import InvalidManifest
 from comfypod.master.store.section import insert
@@ -89,7 +89,7 @@ class Filling(Section):
             group = numbers.of(item.assets)
             rows.append(_item_row(batch, item, group))
             own = list(item.assets) if item.assets != numbers.assets[group] else None
-            jobs.append({"batch": batch, "row": item.row, "job": item.job, "assets": own, "name": item.name})
+            jobs.append({"key": rows[-1]["key"], "job": item.job, "assets": own, "name": item.name})
         next_row = chunk[-1].row + 1
         with self._database.write() as connection:
             self._insert_groups(connection, batch, numbers)
@@ -127,8 +127,8 @@ class Filling(Section):
 
 def _item_row(batch: int, item: Item, group: int) -> dict[str, Any]:
     return {
+        "key": key_of(batch, item.row),
         "batch": batch,
-        "row": item.row,
         "identifier": item.identifier,
         "group_number": group,
         "work": item.work,

@@ -18,7 +18,7 @@ from comfypod.batch.store.books import Book
 from comfypod.batch.store.counts import count_moves, count_taken, give_back, totals
 from comfypod.batch.store.filling import Filling
 from comfypod.batch.store.pods import Pods
-from comfypod.batch.store.schema import GROUPS, ITEMS, JOBS, PODS, SHARES
+from comfypod.batch.store.schema import GROUPS, HAS_WAITING, IS_LEASED, IS_WAITING, ITEMS, JOBS, PODS, ROWS, SHARES
 
 RETRY_SECONDS: Final = 2.0
 SPARE_SECONDS: Final = 30.0
@@ -30,7 +30,7 @@ _FEW: Final = 2
 _PARTS: Final = 2
 _LEAST_IN_HAND: Final = 4
 """Two that ComfyUI has, and two that follow: else it would wait for every lease."""
-_TAKEN: Final = [ITEMS.c.row, ITEMS.c.identifier, ITEMS.c.work, JOBS.c.job, JOBS.c.assets, JOBS.c.name]
+_TAKEN: Final = [ITEMS.c.key, ITEMS.c.identifier, ITEMS.c.work, JOBS.c.job, JOBS.c.assets, JOBS.c.name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ class Leasing(Filling, Pods):
         """Begin all leases anew: after the coordinator was away, no pod could say that it still has its items."""
         with self._changing(batch) as (connection, row):
             until = self._clock() + row.lease_seconds
-            statement = sa.update(ITEMS).where(ITEMS.c.batch == batch, ITEMS.c.state == "leased")
+            statement = sa.update(ITEMS).where(ITEMS.c.batch == batch, IS_LEASED)
             connection.execute(statement.values(lease_until=until))
 
     @staticmethod
@@ -156,14 +156,14 @@ class _Cart:
         limit = room if most is None else min(room, most)
         if limit <= 0:
             return 0
-        conditions = [ITEMS.c.batch == asker.batch, ITEMS.c.group_number == group, ITEMS.c.state == "waiting"]
+        conditions = [ITEMS.c.batch == asker.batch, ITEMS.c.group_number == group, IS_WAITING]
         if avoids:
             conditions.append(sa.or_(ITEMS.c.avoid.is_(None), ITEMS.c.avoid != asker.pod.name))
         query = (
             sa.select(*_TAKEN)
-            .join(JOBS, sa.and_(JOBS.c.batch == ITEMS.c.batch, JOBS.c.row == ITEMS.c.row))
+            .join(JOBS, JOBS.c.key == ITEMS.c.key)
             .where(*conditions)
-            .order_by(ITEMS.c.row)
+            .order_by(ITEMS.c.key)
             .limit(limit)
         )
         rows = asker.connection.execute(query).all()
@@ -172,8 +172,8 @@ class _Cart:
         self.items += [_item(row, asker.book.groups[group]) for row in rows]
         number = asker.pod.number if is_own else None
         lease = {"state": "leased", "pod": asker.pod.name, "pod_number": number, "lease_until": self._until}
-        which = (ITEMS.c.batch == asker.batch, ITEMS.c.row.in_([row.row for row in rows]))
-        asker.connection.execute(sa.update(ITEMS).where(*which, ITEMS.c.state == "waiting").values(lease))
+        which = ITEMS.c.key.in_([row.key for row in rows])
+        asker.connection.execute(sa.update(ITEMS).where(which, ITEMS.c.state == "waiting").values(lease))
         count_moves(asker.connection, asker.batch, {(group, "waiting", "leased"): len(rows)})
         if number is not None:
             count_taken(asker.connection, asker.batch, {(number, group): len(rows)})
@@ -229,7 +229,7 @@ def _own(asker: _Asker) -> list[tuple[int, int]]:
         sa.select(SHARES.c.group_number, SHARES.c.planned - SHARES.c.taken)
         .join(GROUPS, sa.and_(GROUPS.c.batch == SHARES.c.batch, GROUPS.c.number == SHARES.c.group_number))
         .where(SHARES.c.batch == asker.batch, SHARES.c.pod_number == asker.pod.number)
-        .where(SHARES.c.taken < SHARES.c.planned, GROUPS.c.waiting > 0)
+        .where(SHARES.c.taken < SHARES.c.planned, HAS_WAITING)
         .order_by(SHARES.c.position)
     )
     return [(int(group), int(room)) for group, room in asker.connection.execute(query)]
@@ -242,7 +242,7 @@ def _waiting(asker: _Asker) -> Iterator[int]:
         SHARES.c.group_number == GROUPS.c.number,
         SHARES.c.pod_number == asker.pod.number,
     )
-    query = sa.select(GROUPS.c.number).where(GROUPS.c.batch == asker.batch, GROUPS.c.waiting > 0)
+    query = sa.select(GROUPS.c.number).where(GROUPS.c.batch == asker.batch, HAS_WAITING)
     yield from list(asker.connection.scalars(query.order_by(sa.case((of_own, 0), else_=1), GROUPS.c.number)))
 
 
@@ -257,7 +257,7 @@ def _held(asker: _Asker) -> dict[int, int]:
     """How many items the pod has in hand, by group."""
     query = (
         sa.select(ITEMS.c.group_number, sa.func.count())
-        .where(ITEMS.c.batch == asker.batch, ITEMS.c.state == "leased", ITEMS.c.pod == asker.pod.name)
+        .where(ITEMS.c.batch == asker.batch, IS_LEASED, ITEMS.c.pod == asker.pod.name)
         .group_by(ITEMS.c.group_number)
     )
     return {int(group): int(items) for group, items in asker.connection.execute(query)}
@@ -273,4 +273,4 @@ def _others(asker: _Asker) -> bool:
 
 def _item(row: sa.Row[Any], assets: tuple[str, ...]) -> Item:
     own = tuple(row.assets) if row.assets is not None else assets
-    return Item(identifier=row.identifier, row=row.row, job=row.job, assets=own, work=row.work, name=row.name)
+    return Item(identifier=row.identifier, row=row.key % ROWS, job=row.job, assets=own, work=row.work, name=row.name)

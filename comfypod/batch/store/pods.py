@@ -263,7 +263,7 @@ class Pods(Section):
         """Lengthen the pod's leases; take up again those that had run out. Returns those that it has lost."""
         kept: set[str] = set()
         moves: Counter[tuple[int, Any, Any]] = Counter()
-        columns = [ITEMS.c[name] for name in ("row", "identifier", "state", "pod", "pod_number", "group_number")]
+        columns = [ITEMS.c[name] for name in ("key", "identifier", "state", "pod", "pod_number", "group_number")]
         for some in chunks(in_hand):
             query = sa.select(*columns).where(ITEMS.c.batch == batch, ITEMS.c.identifier.in_(some))
             rows = connection.execute(query).all()
@@ -273,8 +273,8 @@ class Pods(Section):
             moves.update((row.group_number, "waiting", "leased") for row in back)
             taken = Counter((row.pod_number, row.group_number) for row in back if row.pod_number is not None)
             count_taken(connection, batch, taken)
-            which = (ITEMS.c.batch == batch, ITEMS.c.row.in_([row.row for row in (*own, *back)]))
-            connection.execute(sa.update(ITEMS).where(*which).values(state="leased", lease_until=until))
+            which = ITEMS.c.key.in_([row.key for row in (*own, *back)])
+            connection.execute(sa.update(ITEMS).where(which).values(state="leased", lease_until=until))
         count_moves(connection, batch, moves)
         return tuple(identifier for identifier in in_hand if identifier not in kept)
 

@@ -72,19 +72,19 @@ class Recording(Pods):
 
     @staticmethod
     def _items(connection: sa.Connection, batch: int, records: Sequence[Record]) -> Mapping[str, sa.Row[Any]]:
-        names = ("row", "identifier", "group_number", "work", "state", "pod", "pod_number", "failures")
+        names = ("key", "identifier", "group_number", "work", "state", "pod", "pod_number", "failures")
         columns = [*(ITEMS.c[name] for name in names), JOBS.c.name]
         query = (
             sa.select(*columns)
-            .join(JOBS, sa.and_(JOBS.c.batch == ITEMS.c.batch, JOBS.c.row == ITEMS.c.row))
+            .join(JOBS, JOBS.c.key == ITEMS.c.key)
             .where(ITEMS.c.batch == batch, ITEMS.c.identifier.in_([record.identifier for record in records]))
         )
         return {row.identifier: row for row in connection.execute(query)}
 
     def _write_runs(self, connection: sa.Connection, batch: int, this: sa.Row[Any], runs: Sequence[_Run]) -> None:
         pod = this.name
-        known = self._known(connection, batch, pod, runs)
-        fresh = [run for run in runs if (run.item.row, run.record.started_at) not in known]
+        known = self._known(connection, pod, runs)
+        fresh = [run for run in runs if (run.item.key, run.record.started_at) not in known]
         if fresh:
             rows = [self._record_row(batch, pod, run) for run in fresh]
             connection.execute(insert(self._database, RECORDS).on_conflict_do_nothing(), rows)
@@ -96,20 +96,19 @@ class Recording(Pods):
             values: dict[str, Any] = {"state": after, "lease_until": None, "pod": pod}
             if after == "waiting":
                 values |= {"avoid": pod, "failures": ITEMS.c.failures + 1}
-            are_these = ITEMS.c.row.in_([run.item.row for run in same])
-            key = (ITEMS.c.batch == batch, are_these, ITEMS.c.state == before)
-            connection.execute(sa.update(ITEMS).where(*key).values(values))
+            are_these = ITEMS.c.key.in_([run.item.key for run in same])
+            connection.execute(sa.update(ITEMS).where(are_these, ITEMS.c.state == before).values(values))
         count_moves(connection, batch, _moves(counted))
         not_taken(connection, batch, [run.item for run in counted if run.outcome == "waiting"])
         self._account(connection, batch, pod, fresh)
         self._measure(connection, batch, str(this.offer["gpu"]), [run for run in fresh if run.outcome == "succeeded"])
 
     @staticmethod
-    def _known(connection: sa.Connection, batch: int, pod: str, runs: Sequence[_Run]) -> set[tuple[int, float]]:
-        query = sa.select(RECORDS.c.row, RECORDS.c.started_at).where(
-            RECORDS.c.batch == batch, RECORDS.c.pod == pod, RECORDS.c.row.in_([run.item.row for run in runs])
+    def _known(connection: sa.Connection, pod: str, runs: Sequence[_Run]) -> set[tuple[int, float]]:
+        query = sa.select(RECORDS.c.key, RECORDS.c.started_at).where(
+            RECORDS.c.key.in_([run.item.key for run in runs]), RECORDS.c.pod == pod
         )
-        return {(row.row, row.started_at) for row in connection.execute(query)}
+        return {(row.key, row.started_at) for row in connection.execute(query)}
 
     def _record_row(self, batch: int, pod: str, run: _Run) -> dict[str, Any]:
         record, error = run.record, None
@@ -118,8 +117,8 @@ class Recording(Pods):
                 name: str(value)[:MOST_ERROR_TEXT] for name, value in record.error.items() if name in _ERROR_FIELDS
             }
         return {
+            "key": run.item.key,
             "batch": batch,
-            "row": run.item.row,
             "pod": pod,
             "started_at": record.started_at,
             "told_at": self._clock(),

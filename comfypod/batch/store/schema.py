@@ -61,13 +61,15 @@ GROUPS = sa.Table(
     sa.Column("work", sa.Float, nullable=False),  # of all its items
     *(sa.Column(name, sa.Integer, nullable=False) for name in _COUNTS),
 )
-_HAS_WAITING = GROUPS.c.waiting > 0
+# Written out in the statement, here and below: an index of some rows is used only where it can be seen to have them all
+# (https://www.sqlite.org/partialindex.html), which no parameter shows.
+HAS_WAITING: Final = GROUPS.c.waiting > sa.literal_column("0")
 sa.Index(
     "batch_groups_waiting",
     GROUPS.c.batch,
     GROUPS.c.number,
-    sqlite_where=_HAS_WAITING,
-    postgresql_where=_HAS_WAITING,
+    sqlite_where=HAS_WAITING,
+    postgresql_where=HAS_WAITING,
 )
 
 # How many items of a group each pod of the plan is to make; ``taken``: leased to it, or recorded by it.
@@ -83,11 +85,30 @@ SHARES = sa.Table(
 )
 sa.Index("batch_shares_by_group", SHARES.c.batch, SHARES.c.group_number)
 
+ROWS: Final = 2**40
+"""More than a batch has."""
+
+
+def key_of(batch: int, row: int) -> int:
+    """The key of an item: of its batch and its row.
+
+    One number: where the batch came first in a key of two, SQLite would take all items of the batch for few, and look
+    through a million of them (https://www.sqlite.org/fileformat2.html, "The sqlite_stat1 table", has the guesses).
+    """
+    return batch * ROWS + row
+
+
+def _key_column() -> sa.Column[int]:
+    # In SQLite only a column of this very type is the row's own number.
+    kind = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    return sa.Column("key", kind, primary_key=True, autoincrement=False)
+
+
 ITEMS = sa.Table(
     "batch_items",
     METADATA,
-    sa.Column("batch", sa.Integer, primary_key=True),
-    sa.Column("row", sa.BigInteger, primary_key=True, quote=True),
+    _key_column(),
+    sa.Column("batch", sa.Integer, nullable=False),
     sa.Column("identifier", Line, nullable=False),
     sa.Column("group_number", sa.Integer, nullable=False),
     sa.Column("work", sa.Float, nullable=False),
@@ -97,27 +118,26 @@ ITEMS = sa.Table(
     sa.Column("lease_until", sa.Float),
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("avoid", Line),  # the pod on which it failed last
-    sqlite_with_rowid=False,
 )
 sa.Index("batch_items_once", ITEMS.c.batch, ITEMS.c.identifier, unique=True)
-_IS_WAITING = ITEMS.c.state == "waiting"
-_IS_LEASED = ITEMS.c.state == "leased"
+IS_WAITING: Final = ITEMS.c.state == sa.literal_column("'waiting'")
+IS_LEASED: Final = ITEMS.c.state == sa.literal_column("'leased'")
 sa.Index(
     "batch_items_waiting",
     ITEMS.c.batch,
     ITEMS.c.group_number,
-    ITEMS.c.row,
-    sqlite_where=_IS_WAITING,
-    postgresql_where=_IS_WAITING,
+    ITEMS.c.key,
+    sqlite_where=IS_WAITING,
+    postgresql_where=IS_WAITING,
 )
-sa.Index("batch_items_leased", ITEMS.c.batch, ITEMS.c.pod, sqlite_where=_IS_LEASED, postgresql_where=_IS_LEASED)
+sa.Index("batch_items_leased", ITEMS.c.batch, ITEMS.c.pod, sqlite_where=IS_LEASED, postgresql_where=IS_LEASED)
+sa.Index("batch_items_due", ITEMS.c.batch, ITEMS.c.lease_until, sqlite_where=IS_LEASED, postgresql_where=IS_LEASED)
 
 # Apart, because every change of a row writes all of it anew, and these do not change.
 JOBS = sa.Table(
     "batch_jobs",
     METADATA,
-    sa.Column("batch", sa.Integer, primary_key=True),
-    sa.Column("row", sa.BigInteger, primary_key=True, quote=True),
+    _key_column(),
     sa.Column("job", Document, nullable=False),
     sa.Column("assets", Document),  # None: its group's, in their order
     sa.Column("name", Line),
@@ -126,10 +146,10 @@ JOBS = sa.Table(
 RECORDS = sa.Table(
     "batch_records",
     METADATA,
-    sa.Column("batch", sa.Integer, primary_key=True),
-    sa.Column("row", sa.BigInteger, primary_key=True, quote=True),
+    sa.Column("key", sa.BigInteger, primary_key=True, autoincrement=False),  # the item's
     sa.Column("pod", Line, primary_key=True),
     sa.Column("started_at", sa.Float, primary_key=True),
+    sa.Column("batch", sa.Integer, nullable=False),
     sa.Column("told_at", sa.Float, nullable=False),
     sa.Column("status", Line, nullable=False),
     sa.Column("is_counted", sa.Boolean, nullable=False),  # it is how the item ended
@@ -139,13 +159,13 @@ RECORDS = sa.Table(
     sa.Column("code", Line),
     sa.Column("error", Document),
 )
-_HAS_FAILED = sa.and_(RECORDS.c.status == "failed", RECORDS.c.is_counted)
+HAS_FAILED: Final = sa.and_(RECORDS.c.status == sa.literal_column("'failed'"), RECORDS.c.is_counted)
 sa.Index(
     "batch_records_failed",
     RECORDS.c.batch,
     RECORDS.c.code,
-    sqlite_where=_HAS_FAILED,
-    postgresql_where=_HAS_FAILED,
+    sqlite_where=HAS_FAILED,
+    postgresql_where=HAS_FAILED,
 )
 
 PODS = sa.Table(

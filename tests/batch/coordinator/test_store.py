@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import re
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from comfypod.batch.documents import Item, Pulse, Record
 from comfypod.batch.store import BatchStore
@@ -318,3 +321,36 @@ def test_counts_are_those_of_the_rows(both: BatchStore, clock: Clock) -> None:
     account = both.account(batch.number)
     assert sum(pod.items for pod in account.pods) == rows["succeeded"]
     assert sum(speed.items for speed in account.speeds) == rows["succeeded"]
+
+
+def test_no_query_of_a_pods_way_looks_through_a_whole_batch(store: BatchStore, clock: Clock) -> None:
+    """SQLite tells how it would look, whatever the size: nothing that grows with the items is read on and on."""
+    batch = begin(store, one_each(200))
+    pod = start_pod(store, batch, 0)
+    store.book(batch.number)
+    looks: list[tuple[str, str]] = []
+
+    def explain(connection: Any, cursor: Any, statement: str, parameters: Any, *rest: Any) -> None:
+        if statement.lstrip().startswith(("SELECT", "UPDATE", "DELETE")):
+            raw = connection.connection.driver_connection.cursor()
+            looks.extend((row[3], statement) for row in raw.execute("EXPLAIN QUERY PLAN " + statement, parameters))
+
+    sa.event.listen(store._database.engine, "before_cursor_execute", explain)
+    held = identifiers(store, batch, pod, 10, A)
+    store.pulse(batch.number, pod, Pulse(in_hand=tuple(held), present=(A,)))
+    store.record(batch.number, pod, [success(held[0]), failure(held[1]), failure(held[2], retryable=False)])
+    store.lease(batch.number, pod, 10, [])
+    store.expire(batch.number)
+    store.sample_progress(batch.number)
+    store.standing(batch.number)
+    store.account(batch.number)
+    store.bye(batch.number, pod, "over")
+    bad = [
+        (look, statement)
+        for look, statement in looks
+        if re.match(r"(SCAN|SEARCH) batch_(items|jobs|records)\b", look)
+        and ("SCAN" in look or look.endswith("(batch=?)"))
+        and "batch_records_failed" not in look  # which has few
+    ]
+    assert len(looks) > 30
+    assert not bad, "\n".join(f"{look}: {statement}" for look, statement in bad)
