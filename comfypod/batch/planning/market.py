@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from comfypod.batch.documents import GIGABYTE, Asset, Offer
@@ -25,6 +26,12 @@ class Market:
     table: Table
     demands: Demands
     learned: LearnedSpeeds
+
+    @cached_property
+    def in_image(self) -> frozenset[int]:
+        """Files that come with the image."""
+        keys = self.table.keys
+        return frozenset(file for file, key in enumerate(keys) if self.assets[key].comes_with_image)
 
     def memory_bytes(self, bases: frozenset[int]) -> int:
         """Of the GPU, for items with these bases: the largest of the files, and room for the computation.

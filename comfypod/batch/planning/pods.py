@@ -128,8 +128,8 @@ def _queue(draft: Draft, offer: int, files: Sequence[int]) -> Queue:
 
 def _downloads(market: Market, files: Iterable[int]) -> tuple[str, ...]:
     """Keys of what has to come."""
-    keys = [market.table.keys[file] for file in files]
-    return tuple(key for key in keys if not market.assets[key].comes_with_image)
+    keys, present = market.table.keys, market.in_image
+    return tuple([keys[file] for file in files if file not in present])
 
 
 def _disk_bytes(market: Market, payload_bytes: int) -> int:

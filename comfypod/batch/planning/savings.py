@@ -10,7 +10,7 @@ from typing import Final
 from comfypod.batch.planning.drafts import Draft, merged
 
 _EVERY_PAIR_UP_TO: Final = 200
-_NEIGHBOURS: Final = 12
+_NEIGHBOURS: Final = 8
 _LEAST_SAVING: Final = 1e-12
 
 

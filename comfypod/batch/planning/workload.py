@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -52,18 +53,16 @@ def gather(batch: str, rows: Iterable[Row]) -> Workload:
 
 
 def _gathered(batch: str, rows: Iterable[Row]) -> Workload:
-    counted: dict[tuple[tuple[str, ...], tuple[str, ...]], list[float]] = {}
-    for key, work in rows:
-        found = counted.get(key)
-        if found is None:
-            counted[key] = [1, work]
-        else:
-            found[0] += 1
-            found[1] += work
+    totals: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[int, float]] = {}
+    for (key, work), items in Counter(rows).items():  # equal rows are counted in C, most batches have many of them
+        before_items, before_work = totals.get(key, (0, 0.0))
+        totals[key] = before_items + items, before_work + items * work
     return Workload(
         batch,
         tuple(
-            Group(Signature(bases=bases, patches=patches), int(items), work)
-            for (bases, patches), (items, work) in counted.items()
+            [
+                Group(Signature(bases=bases, patches=patches), items, work)
+                for (bases, patches), (items, work) in totals.items()
+            ]
         ),
     )
