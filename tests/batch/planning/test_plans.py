@@ -82,6 +82,21 @@ def test_a_plan_without_demands_is_always_there_and_the_same_again(batch: Batch,
     assert make_plan(found, assets, offers) == plan
 
 
+@given(batch=batches(), megabytes=st.sampled_from([10, 30, 100]))
+@settings(_SETTINGS, max_examples=40)
+def test_an_order_for_early_results_keeps_to_the_deadline_too(batch: Batch, megabytes: int) -> None:
+    """On a slow link such an order takes longer than what pods are filled by."""
+    found, assets = batch
+    offers = [offer(download_bytes_per_second=megabytes * 1e6)]
+    unhurried = make_plan(found, assets, offers, Demands(objective="early"))
+    demands = Demands(objective="early", deadline_seconds=0.99 * unhurried.seconds)
+    try:
+        plan = make_plan(found, assets, offers, demands)
+    except PlanImpossible:
+        return
+    check(plan, found, assets, offers, demands)
+
+
 def test_a_group_that_is_too_much_before_the_deadline_is_taken_apart() -> None:
     assets = assets_of({"checkpoints/a": 7, "loras/x": 0.2})
     batch = workload((signature("a"), 1000, 21.0), (signature("a", ["x"]), 1000, 21.0))
