@@ -175,8 +175,8 @@ def test_the_process_that_looks_is_given_a_time_and_no_secrets(tmp_path: Path, m
     start, seen = time.monotonic(), []
 
     def look() -> None:
-        with pytest.raises(FileRefused, match="takes longer than 1 s"):
-            run_isolated("look_at_picture", str(path), timeout_seconds=1)
+        with pytest.raises(FileRefused, match="takes longer than 3 s"):
+            run_isolated("look_at_picture", str(path), timeout_seconds=3)
 
     with ThreadPoolExecutor() as pool:
         looking = pool.submit(look)
@@ -184,7 +184,7 @@ def test_the_process_that_looks_is_given_a_time_and_no_secrets(tmp_path: Path, m
             seen.extend(_environments_of(str(path)))
             wait([looking], timeout=0.05)
         looking.result()
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 12
     assert seen[-1] == b""
     assert _environments_of(str(path)) == [], "it is still running"
 

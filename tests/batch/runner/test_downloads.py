@@ -20,7 +20,9 @@ from comfypod.errors import PodUnfit
 from comfypod.settings import Settings
 from tests.batch.doubles.coordinator import until
 from tests.batch.system.servers import model_file
-from tests.storage.download_server import DownloadServer, ServedFile
+from tests.storage.download_server import SEND_BYTES, DownloadServer, ServedFile
+
+SIZE = 3 * SEND_BYTES
 
 
 class Site:
@@ -63,7 +65,7 @@ async def running(downloads: Downloads) -> AsyncIterator[asyncio.Task[None]]:
 
 async def test_files_come_one_after_the_other_in_the_order_of_the_plan(tmp_path: Path) -> None:
     async with site(tmp_path) as source:
-        first, second, third = source.asset("b", hold_after=100), source.asset("a"), source.asset("c")
+        first, second, third = source.asset("b", SIZE, hold_after=SEND_BYTES), source.asset("a"), source.asset("c")
         downloads = source.downloads(first, second, third)
         assert await downloads.missing() == [first.key, second.key, third.key]
         async with running(downloads):
@@ -72,10 +74,10 @@ async def test_files_come_one_after_the_other_in_the_order_of_the_plan(tmp_path:
             source.server.files["/b"].released.set()
             await until(lambda: len(downloads.present) == 3)
         assert source.asked() == ["/b", "/a", "/c"]
-        assert downloads.downloaded_bytes == 30_000
+        assert downloads.downloaded_bytes == SIZE + 20_000
         path = downloads.path(first.key)
         assert path == tmp_path / "models" / "loras" / "b.safetensors"
-        assert path.read_bytes() == model_file("b", 10_000)
+        assert path.read_bytes() == model_file("b", SIZE)
 
 
 async def test_what_is_there_is_not_fetched_again(tmp_path: Path) -> None:
