@@ -21,6 +21,7 @@ from comfypod.master.bearing import Bucket, Commits, in_thread
 from comfypod.master.endpoints import Endpoints, MasterEndpoint
 from comfypod.master.engine import KEPT_SECONDS, Engine, EngineOptions, open_store
 from comfypod.master.follow import Pace
+from comfypod.master.memory import keep_together
 from comfypod.master.store import Store
 from comfypod.master.watch import Watch
 from comfypod.master.webhook_token import SECRET_NAME, webhook_url
@@ -59,6 +60,7 @@ class Master:
     """One master; call `start`, then `run` until it returns."""
 
     def __init__(self, options: MasterOptions, endpoints: Sequence[MasterEndpoint], commits: Commits) -> None:
+        keep_together()
         self._options = options
         self._endpoints = Endpoints(endpoints)
         self._bucket = Bucket(commits)

@@ -12,7 +12,7 @@ from tests.batch.system.wanted import Wanted
 
 
 def test_all_items_arrive_once_though_pods_are_killed_and_outbid_and_results_cannot_be_sent(tmp_path: Path) -> None:
-    trial = Trial(Wanted(items=60), away_seconds=4.0, seconds=240.0)
+    trial = Trial(Wanted(items=40), away_seconds=4.0, seconds=240.0)
     outcome = endure(trial, tmp_path)
     assert outcome.problems() == []
     assert_that_a_loss_and_a_double_would_be_seen(outcome)
@@ -23,7 +23,7 @@ def test_all_items_arrive_once_though_pods_are_killed_and_outbid_and_results_can
     assert account.wasted_runs <= 4
     assert found.dollars > 0
     assert outcome.fetched_bytes >= sum(trial.wanted.files().values())
-    assert "60 of 60 items made" in report_page(account, found)
+    assert "40 of 40 items made" in report_page(account, found)
 
 
 def assert_that_a_loss_and_a_double_would_be_seen(outcome: Outcome) -> None:
