@@ -14,7 +14,7 @@ def keep_together() -> None:
     """Have malloc use few arenas, whatever the number of threads; where it is not glibc's nothing changes.
 
     It has one for nearly every thread by default (mallopt(3)), and what one thread has given back is of no use to those
-    of another arena: under load a third of what the master took from the system was such free memory.
+    of another arena: after ten minutes of load 16 of the 53 MiB that malloc had taken were such memory.
     """
     with suppress(AttributeError, OSError):  # another C library
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
