@@ -6,7 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run web up test benchmark check lint types imports format lock lock-image clean
+# Else every process that the tests start would compile all of this anew, and every worker of pytest all tests.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: run web up test benchmark lint types imports compiled format lock lock-image clean
 
 run: $(READY)
 	@$(BIN)/python -m comfypod run --local --input test_input.json --output outputs
@@ -18,7 +21,8 @@ web: $(READY)
 up: $(READY)
 	@$(BIN)/python -m comfypod up --local $(OPTIONS)
 
-test: $(READY) lint types imports
+test: $(READY)
+	@$(MAKE) --no-print-directory --jobs 2 lint types imports compiled
 	@$(BIN)/python -m pytest -n 4 --dist loadfile -rs --no-loadscope-reorder
 
 # On the built-in engine, or on a real ComfyUI: make benchmark COMFYUI_COMMAND="..." OPTIONS="--only idle --rounds 1"
@@ -34,6 +38,10 @@ types: $(READY)
 
 imports: $(READY)
 	@$(BIN)/lint-imports
+
+# Else each of pytest's workers would compile every test by itself. What cannot be collected the run itself tells.
+compiled: $(READY)
+	@$(BIN)/python -m pytest --collect-only -qq > /dev/null || true
 
 format: $(READY)
 	@$(BIN)/ruff check --fix .

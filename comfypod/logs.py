@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 _job_fields: ContextVar[Mapping[str, str]] = ContextVar("job_fields", default=MappingProxyType({}))
 
@@ -53,11 +53,19 @@ def configure(settings: LogSettings) -> None:
     The root logger stays untouched: `import runpod` configures it for itself. ComfyUI's start logs before the settings
     can be read, which takes longer than that start: nothing of theirs is imported here.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _StandardErrorHandler()
     handler.setFormatter(_JSONFormatter() if settings.log_format == "json" else _TextFormatter())
     log.handlers[:] = [handler]
     log.setLevel(settings.log_level)
     log.propagate = False
+
+
+class _StandardErrorHandler(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is at that moment: who runs a command inside a program of theirs may put another there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -17,12 +17,11 @@ from typing import Any
 
 import pytest
 
-from comfypod.child import Child
 from comfypod.comfyui.process import ComfyUIProcess
 from comfypod.comfyui.selftest import wait_for_remote
 from comfypod.comfyui.server import RemoteServer
-from comfypod.deadline import Deadline
 from tests.s3_server import S3Server
+from tests.serving import serve
 
 ROOT = Path(__file__).parents[1]
 # For this process and for all that tests start.
@@ -85,22 +84,12 @@ def comfyui_url(given_comfyui: str | None, tmp_path_factory: pytest.TempPathFact
         yield given_comfyui
         return
     folder = tmp_path_factory.mktemp("engine")
-    lines: list[str] = []
-    command = [sys.executable, "-m", "comfypod", "emulate", "comfyui", "--port", "0", "--base-directory", str(folder)]
-    child = Child([*command, "--models", str(ROOT / "models.toml")], on_line=lines.append)
+    options = ["--port", "0", "--base-directory", str(folder), "--models", str(ROOT / "models.toml")]
+    child, url = serve("emulate", "comfyui", *options)
     try:
-        yield _ready_url(child, lines)
+        yield url
     finally:
         child.stop(grace_seconds=5)
-
-
-def _ready_url(child: Child, lines: list[str]) -> str:
-    deadline = Deadline.after(20)
-    while child.exit_code is None and deadline.remaining_seconds:
-        for line in list(lines):
-            if line.startswith("ready "):
-                return line.removeprefix("ready ").strip()
-    pytest.fail("the built-in engine did not start: " + "\n".join(lines))
 
 
 @pytest.fixture(scope="session")

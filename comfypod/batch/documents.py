@@ -7,7 +7,8 @@ quoted), moments in seconds since 1970.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,10 +23,13 @@ ItemState = Literal["waiting", "leased", "succeeded", "failed", "cancelled"]
 PodState = Literal["starting", "running", "ending", "ended"]
 
 
+_CONFIG: Final = ConfigDict(frozen=True, extra="forbid")
+
+
 class Document(BaseModel):
     """Never changes, and knows every one of its fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _CONFIG
 
 
 class Asset(Document):
@@ -68,8 +72,15 @@ class Item(Document):
     """Results begin with it, instead of the identifier."""
 
 
-class Signature(Document):
+# These two are no models of pydantic's, of which each is three objects to the collector of cycles: a plan has hundreds
+# of thousands of them.
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
     """All items that need the same files: one group of a plan."""
+
+    __pydantic_config__ = _CONFIG
 
     bases: tuple[str, ...]
     """Keys of files of which one set is on the GPU at a time: checkpoints, diffusion models, text encoders, VAEs …"""
@@ -117,12 +128,15 @@ class Offer(Document):
     most_pods: int = Field(default=20, ge=1)
 
 
-class Share(Document):
+@dataclass(frozen=True, slots=True)
+class Share:
     """How many items of a group one pod is to make."""
 
+    __pydantic_config__ = _CONFIG
+
     signature: Signature
-    items: int = Field(ge=1)
-    work: float = Field(gt=0)
+    items: Annotated[int, Field(ge=1)]
+    work: Annotated[float, Field(gt=0)]
 
 
 class PodPlan(Document):

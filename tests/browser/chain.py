@@ -8,7 +8,6 @@ import json
 import os
 import shlex
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from urllib.parse import urlsplit
 from PIL import Image
 
 from comfypod.child import Child
+from tests.serving import serve
 
 ROOT = Path(__file__).parents[2]
-START_SECONDS = 60.0
 KEY = "k3y-that-no-browser-may-ever-see"
 FAILING, SLOW = "13", "30"
 """Ids of nodes: the engine fails in the one, and takes its time in the other."""
@@ -54,12 +53,14 @@ class Chain:
 
     def start_endpoint(self) -> None:
         options = ["--port", _port(self.endpoint_url), "--state", str(self.folder / "jobs.json")]
-        self._endpoint, self.endpoint_url = self._started("emulate", "runpod", *options)
+        self._endpoint, self.endpoint_url = serve(
+            "emulate", "runpod", *options, environment=self.environment, folder=ROOT
+        )
 
     def start_server(self) -> None:
         where = ["--endpoint", "local", "--base-url", self.endpoint_url, "--patience", "1"]
         options = ["--port", _port(self.url), "--data", str(self.folder / "data"), "--dollars-per-second", "0.00031"]
-        self._server, self.url = self._started("web", *where, *options)
+        self._server, self.url = self._serve("web", *where, *options)
 
     def stop_endpoint(self) -> None:
         if self._endpoint is not None:
@@ -69,18 +70,8 @@ class Chain:
         if self._server is not None:
             self._server.stop(grace_seconds=10)
 
-    def _started(self, *arguments: str) -> tuple[Child, str]:
-        lines: list[str] = []
-        command = [sys.executable, "-m", "comfypod", *arguments]
-        child = Child(command, on_line=lines.append, environment=self.environment, folder=ROOT)
-        deadline = time.monotonic() + START_SECONDS
-        while child.exit_code is None and time.monotonic() < deadline:
-            for line in lines:
-                if line.startswith("ready "):
-                    return child, line.split()[1]
-            time.sleep(0.02)
-        child.stop(grace_seconds=1)
-        raise AssertionError("\n".join(["it did not start:", *arguments, *lines]))
+    def _serve(self, *arguments: str) -> tuple[Child, str]:
+        return serve(*arguments, environment=self.environment, folder=ROOT)
 
 
 def _engine(folder: Path) -> str:

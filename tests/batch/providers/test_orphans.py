@@ -84,7 +84,7 @@ def test_orphans_are_listed_and_what_may_be_another_s_is_spared(rented: Path, ru
 
 def test_orphans_are_ended(rented: Path, site: PodsSite) -> None:
     ended = run(rented, "--end", "--unknown", "--json")
-    told = json.loads(ended.output)
+    told = json.loads(ended.stdout)
     assert (told["pod"], told["reason"], told["ended"]) == (NAME, "unknown_batch", True)
     until(lambda: site.pods()[0]["status"] == "TERMINATED")
     assert "No orphans" in run(rented).output
@@ -110,4 +110,4 @@ def test_what_the_database_says_of_a_batch_is_heeded(rented: Path, runpod: RunPo
 
 
 def reasons(database: Path, *arguments: str) -> list[str]:
-    return [json.loads(line)["reason"] for line in run(database, "--json", *arguments).output.splitlines()]
+    return [json.loads(line)["reason"] for line in run(database, "--json", *arguments).stdout.splitlines()]

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from comfypod.child import Child
 from tests.batch.runner.pods import ROOT, Scene, scene
 from tests.batch.system.wanted import Wanted
+from tests.serving import serve
 
 LONGEST_SECONDS = 120.0
 LONGEST_PAUSE_SECONDS = 0.4
@@ -110,18 +110,10 @@ def engine(stage: Scene) -> Iterator[str]:
     models.write_text(
         "\n".join(f"[[model]]\nname = {json.dumps(e['name'])}\nfolder = {json.dumps(e['folder'])}" for e in entries)
     )
-    lines: list[str] = []
-    arguments = ["--port", "0", "--base-directory", str(stage.folder / "engine"), "--models", str(models)]
-    child = Child(
-        [sys.executable, "-m", "comfypod", "emulate", "comfyui", *arguments], on_line=lines.append, folder=ROOT
-    )
+    options = ["--port", "0", "--base-directory", str(stage.folder / "engine"), "--models", str(models)]
+    child, url = serve("emulate", "comfyui", *options, folder=ROOT)
     try:
-        until = time.monotonic() + LONGEST_SECONDS
-        while not (ready := [line for line in list(lines) if line.startswith("ready ")]):
-            if child.exit_code is not None or time.monotonic() > until:
-                raise AssertionError("\n".join(lines))
-            time.sleep(0.02)
-        yield ready[0].removeprefix("ready ").strip()
+        yield url
     finally:
         child.stop(grace_seconds=5)
 
