@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 _STUBS = str(Path(__file__).parent / "without_cpuinfo")
 sys.path.insert(0, _STUBS)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_STUBS, os.environ.get("PYTHONPATH")]))
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's threads cost a quarter of a start of the engine
 
 LONGEST_FIRST = (
     "tests/worker/test_recovery.py",

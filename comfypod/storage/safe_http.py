@@ -25,6 +25,7 @@ from yarl import URL
 from comfypod.deadline import Deadline
 from comfypod.errors import DownloadFailed, DownloadInterrupted
 from comfypod.files.content import FileContent
+from comfypod.files.opening import opened
 from comfypod.storage.addresses import AddressPolicy, show_address
 from comfypod.storage.tries import SourceBusy, Tries, insist
 
@@ -197,7 +198,7 @@ class SafeHTTP:
             digest.update(block)
             return block
 
-        with await asyncio.to_thread(content.open) as file:
+        async with opened(content.open) as file:
             while block := await asyncio.to_thread(read_next):
                 idle.reschedule(loop.time() + self._idle_timeout_seconds)
                 yield block

@@ -24,6 +24,7 @@ from comfypod.errors import (
     UploadRefused,
 )
 from comfypod.files.content import FileContent
+from comfypod.files.opening import opened
 from comfypod.logs import event
 from comfypod.settings import Settings
 from comfypod.storage.buckets.address import BucketAddress
@@ -268,7 +269,7 @@ class Bucket:
         if budget is not None:
             budget.take(found.size_bytes, f"s3://{self.name}/{key}")
         digest = hashlib.sha256()
-        with await asyncio.to_thread(partial.open, "wb") as file:
+        async with opened(lambda: partial.open("wb")) as file:
             async for block in found.blocks:
                 # One thread hop per block: a volume may be slow, and the event loop must not wait for it.
                 await asyncio.to_thread(_write, file, digest, block)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from io import RawIOBase
 
 from comfypod.files.content import FileContent, read_block
+from comfypod.files.opening import opened
 from comfypod.storage.buckets.store import PART_BYTES, Block
 
 _UNIT_BYTES = 1024**2
@@ -51,7 +52,7 @@ class FileParts:
 
     async def read(self) -> AsyncGenerator[Block]:
         """The parts, the last one shorter. Raises OSError."""
-        with await asyncio.to_thread(self._content.open) as file:
+        async with opened(self._content.open) as file:
             while True:
                 yield await asyncio.to_thread(self._next, file)
                 if self._left_bytes == 0:
