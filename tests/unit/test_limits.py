@@ -32,11 +32,11 @@ def nested(depth: int) -> Any:
     ],
 )
 def test_what_no_part_can_take_is_named_with_its_path(document: Any, says: str) -> None:
-    begun = time.monotonic()
+    begun = time.process_time()
     (problem,) = find_excess(document)
     assert says in problem
     problem.encode()
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_what_people_send_passes() -> None:
