@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import typer
+from typer.main import get_command_name
 
 from comfypod.cli.commands import (
     batch,
@@ -44,36 +45,58 @@ _EXTRAS = {
 }
 """Libraries that a client's machine need not have, and the extra that brings each."""
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Run ComfyUI workflows on RunPod Serverless, or all of it on this machine.",
-    epilog="Exit codes: 0 success, 1 network, disk or platform, 2 wrong usage or input, 3 the job failed, "
-    "4 it was cancelled, 5 a deadline passed, 130 Ctrl-C.",
+_GROUPS = (
+    (jobs.app, None),
+    (top.app, None),
+    (inspection.app, None),
+    (models.app, "models"),
+    (nodes.app, "nodes"),
+    (comfyui.app, "comfyui"),
+    (image.app, None),
+    (pod.app, None),
+    (web.app, None),
+    (master.app, "master"),
+    (batch.app, "batch"),
+    (fleet.app, "fleet"),
+    (gateway.app, None),
+    (discord.app, "discord"),
+    (up.app, None),
+    (emulate.app, "emulate"),
 )
-app.add_typer(jobs.app)
-app.add_typer(top.app)
-app.add_typer(inspection.app)
-app.add_typer(models.app, name="models")
-app.add_typer(nodes.app, name="nodes")
-app.add_typer(comfyui.app, name="comfyui")
-app.add_typer(image.app)
-app.add_typer(pod.app)
-app.add_typer(web.app)
-app.add_typer(master.app, name="master")
-app.add_typer(batch.app, name="batch")
-app.add_typer(fleet.app, name="fleet")
-app.add_typer(gateway.app)
-app.add_typer(discord.app, name="discord")
-app.add_typer(up.app)
-app.add_typer(emulate.app, name="emulate")
+"""The commands, and the word that stands before those of a group."""
+
+
+def command_line(first_word: str = "") -> typer.Typer:
+    """All commands; or of those only what the first word can mean: to build all takes longer than most take to run."""
+    built = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="Run ComfyUI workflows on RunPod Serverless, or all of it on this machine.",
+        epilog="Exit codes: 0 success, 1 network, disk or platform, 2 wrong usage or input, 3 the job failed, "
+        "4 it was cancelled, 5 a deadline passed, 130 Ctrl-C.",
+    )
+    meant = [(group, name) for group, name in _GROUPS if first_word in _first_words(group, name)]
+    for group, name in meant or _GROUPS:
+        built.add_typer(group, name=name)
+    return built
+
+
+def _first_words(group: typer.Typer, name: str | None) -> set[str]:
+    if name is not None:
+        return {name}
+    callbacks = [command.callback for command in group.registered_commands]
+    own = {get_command_name(callback.__name__) for callback in callbacks if callback is not None}
+    return own | {str(inner.name) for inner in group.registered_groups}
+
+
+app = command_line()
 
 
 def main() -> None:
     """Run a command; a failure ends in one sentence on stderr, and an exit code of `ExitCode`."""
     try:
-        app()
+        command_line(*sys.argv[1:2])()
     except ComfyPodError as error:
         sys.exit(_last_word(error))
     except KeyboardInterrupt:

@@ -8,8 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.models import TyperInfo
+from typer.testing import CliRunner
 
 from comfypod.cli.exit_codes import ExitCode
+from comfypod.cli.main import _first_words, command_line
 from tests.cli.conftest import CommandLine, ScriptedEndpoint
 
 ROOT = Path(__file__).parents[2]
@@ -68,3 +71,22 @@ def test_every_option_and_exit_code_is_documented(nowhere: CommandLine) -> None:
             assert f"`{option}" in page, f"{command} {option}"
     for exit_code in ExitCode:
         assert re.search(rf"^\| {exit_code.value} \|", page, re.MULTILINE), exit_code
+
+
+def test_a_command_is_the_same_without_all_others() -> None:
+    runner, every = CliRunner(), command_line()
+    words = [word for group in every.registered_groups for word in _words(group)]
+    assert len(words) > 20
+    for word in words:
+        alone = command_line(word)
+        assert len(alone.registered_groups) == 1
+        assert runner.invoke(alone, [word, "--help"]).stdout == runner.invoke(every, [word, "--help"]).stdout
+
+
+def test_an_unknown_command_is_told_beside_all_others() -> None:
+    assert len(command_line("unknown").registered_groups) == len(command_line().registered_groups)
+
+
+def _words(group: TyperInfo) -> set[str]:
+    assert group.typer_instance is not None
+    return _first_words(group.typer_instance, group.name if isinstance(group.name, str) else None)
