@@ -197,6 +197,13 @@ def test_start_becomes_the_handler_in_its_own_folder_and_says_when_it_began(imag
         assert done.stderr == ""
 
 
+def test_start_goes_on_where_bash_forgets_how_its_child_ended(image: Path) -> None:
+    (image / "forgetful.sh").write_text("wait() { return 255; }\n", encoding="utf-8")
+    done = start(image, BASH_ENV=str(image / "forgetful.sh"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "rp_handler.py" in done.stdout
+
+
 def test_start_becomes_the_pod_command_where_that_is_wanted(image: Path) -> None:
     assert f"{image}/app: -u -m comfypod pod" in start(image, COMFYPOD_MODE="pod").stdout
     wrong = start(image, COMFYPOD_MODE="both")
