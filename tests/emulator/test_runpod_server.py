@@ -484,6 +484,6 @@ async def test_stop_answers_held_requests(session: aiohttp.ClientSession) -> Non
         assert (await polls[0])[0] == 200
         started = time.monotonic()
         await emulator.stop()
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 10
         assert (await call)[1]["status"] == "IN_PROGRESS"
         assert await polls[1] == (204, None)

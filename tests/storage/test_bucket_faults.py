@@ -127,7 +127,7 @@ async def test_a_cancelled_upload_leaves_no_parts(
     upload.cancel()
     with pytest.raises(asyncio.CancelledError):
         await upload
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5
     let_go.set()
     await until(no_parts_are_left)
     # What had nearly ended ends: there is the whole object, or none.

@@ -317,7 +317,7 @@ async def test_a_trickle_ends_with_the_deadline(server: DownloadServer, download
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded) as caught:
         await downloader.fetch(server.handle("/file", trickle), target, soon(0.5))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
     assert caught.value.phase == "download"
     assert left_behind(target) == []
 

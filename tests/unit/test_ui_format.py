@@ -265,9 +265,9 @@ def chain(length: int) -> list[list[str]]:
     ids=["itself", "each other", "deep", "many"],
 )
 def test_subgraphs_without_end_are_refused_at_once(subgraphs: list[Json], says: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     assert says in str(refusal(document([node(1, "0")], subgraphs=subgraphs)))
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_subgraphs_as_deep_as_allowed_are_converted() -> None:
@@ -284,11 +284,11 @@ def test_a_long_chain_with_many_ends_is_converted_in_linear_time() -> None:
     for number in range(reroutes + 2, reroutes + 2 + length):
         nodes.append(node(number, "PreviewImage", [slot("images", number)]))
         links.append([number, reroutes + 1, 0, number, 0, "*"])
-    started = time.monotonic()
+    started = time.process_time()
     api = convert(document(nodes, links))
     assert len(api) == length + 1
     assert api[str(reroutes + 2)]["inputs"] == {"images": ["1", 0]}
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 def test_too_many_nodes_are_refused() -> None:
@@ -377,9 +377,9 @@ def test_texts_without_end_are_refused_at_once(kind: str, value: str, says: str)
 
 def test_prefixes_without_end_take_no_time() -> None:
     host = node(1, "sub", properties={"proxyWidgets": [["1", "1:" * 100_000 + "x"]]})
-    started = time.monotonic()
+    started = time.process_time()
     assert convert(document([host], subgraphs=[{"id": "sub", "nodes": []}])) == {}
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_inputs_that_multiply_are_refused() -> None:

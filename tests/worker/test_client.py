@@ -91,7 +91,7 @@ async def test_a_prompt_that_nobody_takes_is_a_stall_and_the_server_no_good(
     begun = time.monotonic()
     with pytest.raises(PromptStalled) as caught:
         await run(server, 10)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 6
     assert caught.value.node_id is None
     assert thread.pending == []
     assert server.refresh_reason is not None  # else the next job would wait as long
@@ -130,4 +130,4 @@ async def test_what_is_said_while_an_answer_is_awaited_holds_up_nothing() -> Non
     async with TestServer(Chatty().application()) as server:
         begun = time.monotonic()
         await run(RemoteServer(str(server.make_url(""))), 10)
-        assert time.monotonic() - begun < 0.4  # a closing handshake that nobody reads takes 1 s
+        assert time.monotonic() - begun < 0.9  # a closing handshake that nobody reads takes 1 s

@@ -73,8 +73,8 @@ def test_it_stops_when_the_worker_ends(tmp_path: Path) -> None:
     begun = time.monotonic()
     with ReadAhead([huge], 10**13) as reading:
         pass
-    assert reading.wait(1)
-    assert time.monotonic() - begun < 1
+    assert reading.wait(10)
+    assert time.monotonic() - begun < 10
 
 
 def test_a_file_that_cannot_be_read_is_told_and_the_next_one_read(
