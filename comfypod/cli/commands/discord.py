@@ -7,14 +7,13 @@ from typing import Annotated
 
 import typer
 
-from comfypod.cli.commands.master import DatabaseOption
+from comfypod.cli.commands.database import DATABASE, DatabaseOption
 
 app = typer.Typer(
     no_args_is_help=True,
     help="The Discord bot: slash commands from templates, and one message for each request.",
 )
 
-_DATABASE = "sqlite:///comfypod.sqlite"
 _LIMITS, _RULES, _MANY = "Limits", "Content rules", "Several processes"
 _WHENCE = "The bot's token comes from DISCORD_TOKEN"
 
@@ -51,7 +50,7 @@ _DiscordURL = Annotated[
     "BUCKET_SECRET_ACCESS_KEY."
 )
 def run(
-    database: DatabaseOption = _DATABASE,
+    database: DatabaseOption = DATABASE,
     guild: _Guilds = None,
     templates: _Templates = None,
     user_at_once: Annotated[

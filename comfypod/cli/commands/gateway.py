@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from comfypod.cli.commands.master import DatabaseOption
+from comfypod.cli.commands.database import DATABASE, DatabaseOption
 
 app = typer.Typer()
 
 _WHERE, _LIMITS = "Where", "Limits"
-_DATABASE = "sqlite:///comfypod.sqlite"
 
 
 @app.command(
@@ -24,7 +23,7 @@ _DATABASE = "sqlite:///comfypod.sqlite"
     "BUCKET_SECRET_ACCESS_KEY, as the workers have them."
 )
 def gateway(
-    database: DatabaseOption = _DATABASE,
+    database: DatabaseOption = DATABASE,
     host: Annotated[
         str, typer.Option("--host", "--bind", help="Address to listen at.", rich_help_panel=_WHERE)
     ] = "127.0.0.1",

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from comfypod.cli.commands.database import DATABASE, DatabaseOption
 from comfypod.cli.commands.jobs import BaseUrlOption, KeyOption
 
 app = typer.Typer(
@@ -18,16 +19,6 @@ _dead = typer.Typer(no_args_is_help=True, help="Messages that could not be deliv
 app.add_typer(_keys, name="keys")
 app.add_typer(_dead, name="dead")
 
-DatabaseOption = Annotated[
-    str,
-    typer.Option(
-        "--database",
-        metavar="URL",
-        envvar="COMFYPOD_DATABASE_URL",
-        help="Where requests are kept: sqlite:///FILE, for one master; postgresql://…, for several.",
-    ),
-]
-_DATABASE = "sqlite:///comfypod.sqlite"
 _AsJSON = Annotated[bool, typer.Option("--json", help="As JSON, one object a line.")]
 _Key = Annotated[str, typer.Argument(metavar="KEY", help="The request's key: 32 hex digits.")]
 _Limit = Annotated[int | None, typer.Option(min=1, show_default=False, metavar="N")]
@@ -41,7 +32,7 @@ _Limit = Annotated[int | None, typer.Option(min=1, show_default=False, metavar="
     "that the workers commit results to from BUCKET_ENDPOINT_URL, BUCKET_ACCESS_KEY_ID and BUCKET_SECRET_ACCESS_KEY."
 )
 def run(
-    database: DatabaseOption = _DATABASE,
+    database: DatabaseOption = DATABASE,
     endpoint: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,7 +73,7 @@ def run(
 
 
 @app.command()
-def migrate(database: DatabaseOption = _DATABASE) -> None:
+def migrate(database: DatabaseOption = DATABASE) -> None:
     """Make the tables, or bring those of an older version up to this one's. Stop the masters first."""
     from comfypod.cli.master_queue import migrate_database
 
@@ -90,7 +81,7 @@ def migrate(database: DatabaseOption = _DATABASE) -> None:
 
 
 @app.command()
-def status(database: DatabaseOption = _DATABASE, as_json: _AsJSON = False) -> None:
+def status(database: DatabaseOption = DATABASE, as_json: _AsJSON = False) -> None:
     """Show how many requests are where, and which masters there are."""
     from comfypod.cli.master_desk import show_status
 
@@ -99,7 +90,7 @@ def status(database: DatabaseOption = _DATABASE, as_json: _AsJSON = False) -> No
 
 @app.command()
 def pending(
-    database: DatabaseOption = _DATABASE,
+    database: DatabaseOption = DATABASE,
     state: Annotated[
         list[str] | None, typer.Option(help="Only those in this state; repeatable. Default: all that have not ended.")
     ] = None,
@@ -114,7 +105,7 @@ def pending(
 
 
 @app.command()
-def show(key: _Key, database: DatabaseOption = _DATABASE) -> None:
+def show(key: _Key, database: DatabaseOption = DATABASE) -> None:
     """Show all that is kept of a request, as JSON; not what was asked for, nor who is told how."""
     from comfypod.cli.master_desk import show_request
 
@@ -122,7 +113,7 @@ def show(key: _Key, database: DatabaseOption = _DATABASE) -> None:
 
 
 @app.command()
-def cancel(key: _Key, database: DatabaseOption = _DATABASE) -> None:
+def cancel(key: _Key, database: DatabaseOption = DATABASE) -> None:
     """Cancel a request, wherever it stands."""
     from comfypod.cli.master_desk import cancel_request
 
@@ -130,7 +121,7 @@ def cancel(key: _Key, database: DatabaseOption = _DATABASE) -> None:
 
 
 @app.command()
-def replay(key: _Key, database: DatabaseOption = _DATABASE) -> None:
+def replay(key: _Key, database: DatabaseOption = DATABASE) -> None:
     """Run a request again that failed or was cancelled; its workflow's quarantine is lifted."""
     from comfypod.cli.master_queue import replay_request
 
@@ -140,7 +131,7 @@ def replay(key: _Key, database: DatabaseOption = _DATABASE) -> None:
 @app.command()
 def drain(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Which master; default: all.")] = None,
-    database: DatabaseOption = _DATABASE,
+    database: DatabaseOption = DATABASE,
 ) -> None:
     """Have masters finish what they have, take nothing new, and end."""
     from comfypod.cli.master_desk import drain_masters
@@ -151,7 +142,7 @@ def drain(
 @_keys.command("add")
 def keys_add(
     tenant: Annotated[str, typer.Argument(help="Who it is for; a tenant may have several keys.")],
-    database: DatabaseOption = _DATABASE,
+    database: DatabaseOption = DATABASE,
     at_once: _Limit = None,
     per_minute: _Limit = None,
     per_day: _Limit = None,
@@ -168,7 +159,7 @@ def keys_add(
 
 
 @_keys.command("list")
-def keys_list(database: DatabaseOption = _DATABASE, as_json: _AsJSON = False) -> None:
+def keys_list(database: DatabaseOption = DATABASE, as_json: _AsJSON = False) -> None:
     """List API keys, without their secrets."""
     from comfypod.cli.master_desk import list_keys
 
@@ -178,7 +169,7 @@ def keys_list(database: DatabaseOption = _DATABASE, as_json: _AsJSON = False) ->
 @_keys.command("revoke")
 def keys_revoke(
     identifier: Annotated[str, typer.Argument(metavar="ID", help="How the key begins, as `list` shows it.")],
-    database: DatabaseOption = _DATABASE,
+    database: DatabaseOption = DATABASE,
 ) -> None:
     """Have an API key open nothing any more."""
     from comfypod.cli.master_desk import revoke_key
@@ -188,7 +179,7 @@ def keys_revoke(
 
 @_dead.command("list")
 def dead_list(
-    database: DatabaseOption = _DATABASE,
+    database: DatabaseOption = DATABASE,
     kind: Annotated[str | None, typer.Option(help="Only of this kind: webhook, discord.")] = None,
     as_json: _AsJSON = False,
 ) -> None:
@@ -199,7 +190,7 @@ def dead_list(
 
 
 @_dead.command("revive")
-def dead_revive(identifier: Annotated[str, typer.Argument(metavar="ID")], database: DatabaseOption = _DATABASE) -> None:
+def dead_revive(identifier: Annotated[str, typer.Argument(metavar="ID")], database: DatabaseOption = DATABASE) -> None:
     """Try to deliver it again."""
     from comfypod.cli.master_desk import revive_dead
 

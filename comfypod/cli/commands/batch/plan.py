@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from comfypod.cli.commands.batch import manifest
+from comfypod.cli.commands.batch import demands, manifest
 
 app = typer.Typer()
 
-_LIMITS, _OFFERS = "Limits", "What can be rented"
+_OFFERS = "What can be rented"
 
 
 @app.command(
@@ -32,31 +32,13 @@ def plan(
     models_toml: manifest.ModelsTOML = manifest.MODELS_TOML,
     assume_size: manifest.AssumeSize = None,
     offline: manifest.Offline = False,
-    objective: Annotated[
-        Literal["cost", "early", "balanced"],
-        typer.Option(help="What the order on each pod is good at: the shortest time, early results, or both."),
-    ] = "balanced",
-    deadline: Annotated[
-        str | None, typer.Option(metavar="6h", help="The last pod ends by then.", rich_help_panel=_LIMITS)
-    ] = None,
-    budget: Annotated[
-        float | None, typer.Option(metavar="DOLLARS", min=0.0, help="It costs no more.", rich_help_panel=_LIMITS)
-    ] = None,
-    pods: Annotated[int, typer.Option(min=1, max=10_000, help="At least so many.", rich_help_panel=_LIMITS)] = 1,
-    most_pods: Annotated[int | None, typer.Option(min=1, help="At most so many.", rich_help_panel=_LIMITS)] = None,
-    payload_cap: Annotated[
-        float,
-        typer.Option(metavar="GB", min=0.001, help="Model files on one pod at most.", rich_help_panel=_LIMITS),
-    ] = 120.0,
-    gpu_memory: Annotated[
-        float | None,
-        typer.Option(
-            metavar="GB",
-            min=0.0,
-            help="That every item needs. Default: its largest model file and 2 GB.",
-            rich_help_panel=_LIMITS,
-        ),
-    ] = None,
+    objective: demands.Objective = "balanced",
+    deadline: demands.Deadline = None,
+    budget: demands.Budget = None,
+    pods: demands.Pods = None,
+    most_pods: demands.MostPods = None,
+    payload_cap: demands.PayloadCap = demands.PAYLOAD_CAP,
+    gpu_memory: demands.GPUMemory = None,
     offers: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Prices and speeds. Default: as published.", rich_help_panel=_OFFERS),
@@ -79,30 +61,27 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Plan a manifest: which pods, for how long, for how much, and how far that is from the best that can be."""
-    from comfypod.batch.documents import GIGABYTE
-    from comfypod.batch.planning import Demands
-    from comfypod.cli.batch.durations import parse_duration
     from comfypod.cli.batch.manifest_choice import ManifestChoice
     from comfypod.cli.batch.plan import PlanCommand, plan_batch
 
     choice = ManifestChoice(
         source, kind, query, template, parameters or (), ignored or (), models_toml, assume_size, offline
     )
-    demands = Demands(
+    wanted = demands.demands_of(
         objective=objective,
-        deadline_seconds=None if deadline is None else parse_duration(deadline),
-        budget_dollars=budget,
-        payload_cap_bytes=round(payload_cap * GIGABYTE),
-        least_pods=pods,
+        deadline=deadline,
+        budget=budget,
+        pods=pods or 1,
         most_pods=most_pods,
-        gpu_memory_bytes=None if gpu_memory is None else round(gpu_memory * GIGABYTE),
+        payload_cap=payload_cap,
+        gpu_memory=gpu_memory,
     )
     command = PlanCommand(
         choice=choice,
         offers_file=offers,
         provider=provider,
         ask_provider=ask_provider,
-        demands=demands,
+        demands=wanted,
         question=what_if,
         output=output,
         as_json=as_json,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from comfypod.cli.commands.master import DatabaseOption
+from comfypod.cli.commands.database import DATABASE, DatabaseOption
 
 app = typer.Typer()
 
@@ -19,7 +19,7 @@ app = typer.Typer()
     "  comfypod batch reconcile --provider runpod --no-database --end --unknown",
 )
 def reconcile(
-    database: DatabaseOption = "sqlite:///comfypod.sqlite",
+    database: DatabaseOption = DATABASE,
     no_database: Annotated[
         bool, typer.Option("--no-database", help="Whatever the database said is lost: no batch is known.")
     ] = False,

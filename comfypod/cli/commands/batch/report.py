@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from comfypod.cli.commands.master import DatabaseOption
+from comfypod.cli.commands.database import DATABASE, DatabaseOption
 
 app = typer.Typer()
 
@@ -17,7 +17,7 @@ def report(
     batch: Annotated[
         str | None, typer.Argument(metavar="[BATCH]", help="How its identifier begins. Default: the newest one.")
     ] = None,
-    database: DatabaseOption = "sqlite:///comfypod.sqlite",
+    database: DatabaseOption = DATABASE,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Where the page goes.")] = Path(
         "report.html"
     ),

@@ -8,12 +8,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from comfypod.cli.commands.batch import manifest
-from comfypod.cli.commands.master import DatabaseOption
+from comfypod.cli.commands.batch import demands, manifest
+from comfypod.cli.commands.database import DATABASE, DatabaseOption
 
 app = typer.Typer()
 
-_DATABASE = "sqlite:///comfypod.sqlite"
 _PLAN, _WHERE, _PODS = "Plan", "Where", "Pods"
 _Batch = Annotated[
     str | None, typer.Argument(metavar="[BATCH]", help="How its identifier begins. Default: the newest one.")
@@ -59,27 +58,13 @@ def run(
         Path | None,
         typer.Option(metavar="FILE", help="What can be rented: prices and speeds.", rich_help_panel=_PLAN),
     ] = None,
-    objective: Annotated[
-        Literal["cost", "early", "balanced"],
-        typer.Option(help="What the order on each pod is good at.", rich_help_panel=_PLAN),
-    ] = "balanced",
-    deadline: Annotated[
-        str | None, typer.Option(metavar="6h", help="Plan to be ready by then.", rich_help_panel=_PLAN)
-    ] = None,
-    budget: Annotated[
-        float | None,
-        typer.Option(metavar="DOLLARS", min=0.0, help="Spend no more; then the batch pauses.", rich_help_panel=_PLAN),
-    ] = None,
-    pods: Annotated[int | None, typer.Option(min=1, help="At least so many.", rich_help_panel=_PLAN)] = None,
-    most_pods: Annotated[int | None, typer.Option(min=1, help="At most so many.", rich_help_panel=_PLAN)] = None,
-    payload_cap: Annotated[
-        float,
-        typer.Option(metavar="GB", min=0.001, help="Model files on one pod at most.", rich_help_panel=_PLAN),
-    ] = 120.0,
-    gpu_memory: Annotated[
-        float | None,
-        typer.Option(metavar="GB", min=0.0, help="That every item needs.", rich_help_panel=_PLAN),
-    ] = None,
+    objective: demands.Objective = "balanced",
+    deadline: demands.Deadline = None,
+    budget: demands.Budget = None,
+    pods: demands.Pods = None,
+    most_pods: demands.MostPods = None,
+    payload_cap: demands.PayloadCap = demands.PAYLOAD_CAP,
+    gpu_memory: demands.GPUMemory = None,
     results: Annotated[
         str | None,
         typer.Option(
@@ -92,7 +77,7 @@ def run(
     archives: Annotated[
         bool, typer.Option("--archives", help="One zip file for each item.", rich_help_panel=_WHERE)
     ] = False,
-    database: DatabaseOption = _DATABASE,
+    database: DatabaseOption = DATABASE,
     host: Annotated[str, typer.Option("--host", "--bind", help="Address to listen at.", rich_help_panel=_WHERE)] = (
         "127.0.0.1"
     ),
@@ -119,30 +104,27 @@ def run(
 ) -> None:
     """Plan a manifest, show the plan, and carry it out to its end: every item is made once, whatever dies meanwhile."""
     from comfypod.batch.coordinator.server import ServerOptions
-    from comfypod.batch.documents import GIGABYTE
-    from comfypod.batch.planning import Demands
-    from comfypod.cli.batch.durations import parse_duration
     from comfypod.cli.batch.manifest_choice import ManifestChoice
     from comfypod.cli.batch.run import RunCommand, run_batch
 
     choice = ManifestChoice(
         source, kind, query, template, parameters or (), ignored or (), models_toml, assume_size, offline
     )
-    demands = Demands(
+    wanted = demands.demands_of(
         objective=objective,
-        deadline_seconds=None if deadline is None else parse_duration(deadline),
-        budget_dollars=budget,
-        payload_cap_bytes=round(payload_cap * GIGABYTE),
-        least_pods=pods or (2 if local else 1),
+        deadline=deadline,
+        budget=budget,
+        pods=pods or (2 if local else 1),
         most_pods=most_pods,
-        gpu_memory_bytes=None if gpu_memory is None else round(gpu_memory * GIGABYTE),
+        payload_cap=payload_cap,
+        gpu_memory=gpu_memory,
     )
     command = RunCommand(
         choice=choice,
         plan_file=plan_file,
         provider="local" if local else provider,
         offers_file=offers,
-        demands=demands,
+        demands=wanted,
         results=results,
         archives=archives,
         database=database,
@@ -159,7 +141,7 @@ def status(
     batch: Annotated[
         str | None, typer.Argument(metavar="[BATCH]", help="How its identifier begins. Default: all of them.")
     ] = None,
-    database: DatabaseOption = _DATABASE,
+    database: DatabaseOption = DATABASE,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, one object a line.")] = False,
 ) -> None:
     """Show how far batches are, and what they have cost."""
@@ -171,7 +153,7 @@ def status(
 @app.command()
 def watch(
     batch: _Batch = None,
-    database: DatabaseOption = _DATABASE,
+    database: DatabaseOption = DATABASE,
     once: Annotated[bool, typer.Option("--once", help="Show it once, and end.")] = False,
 ) -> None:
     """Show a batch live, from wherever its database can be reached: pods, items, downloads, dollars, and the end."""
@@ -181,7 +163,7 @@ def watch(
 
 
 @app.command()
-def pause(batch: _Batch = None, database: DatabaseOption = _DATABASE) -> None:
+def pause(batch: _Batch = None, database: DatabaseOption = DATABASE) -> None:
     """Begin nothing more; pods finish what they are at."""
     from comfypod.cli.batch.desk import change_state
 
@@ -189,7 +171,7 @@ def pause(batch: _Batch = None, database: DatabaseOption = _DATABASE) -> None:
 
 
 @app.command()
-def resume(batch: _Batch = None, database: DatabaseOption = _DATABASE) -> None:
+def resume(batch: _Batch = None, database: DatabaseOption = DATABASE) -> None:
     """Let a paused or cancelled batch go on."""
     from comfypod.cli.batch.desk import change_state
 
@@ -197,7 +179,7 @@ def resume(batch: _Batch = None, database: DatabaseOption = _DATABASE) -> None:
 
 
 @app.command()
-def cancel(batch: _Batch = None, database: DatabaseOption = _DATABASE) -> None:
+def cancel(batch: _Batch = None, database: DatabaseOption = DATABASE) -> None:
     """Stop a batch for good, and end its pods; what is delivered stays."""
     from comfypod.cli.batch.desk import change_state
 
