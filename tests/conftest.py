@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from comfypod.comfyui.process import ComfyUIProcess
 from comfypod.comfyui.selftest import wait_for_remote
@@ -31,6 +32,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_STUBS, os.environ.get(
 # A quarter of what the start of a process costs is for numpy's threads and the system's certificates: none is needed.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("SSL_CERT_FILE", os.devnull)
+
+# The same examples every time, and no example is wrong because the machine is busy.
+settings.register_profile("tests", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 LONGEST_FIRST = (
     "tests/worker/test_recovery.py",

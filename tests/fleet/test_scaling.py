@@ -76,7 +76,7 @@ _ENDPOINTS = st.builds(
 _WORKERS = st.lists(st.tuples(st.sampled_from(["initializing", "idle", "running"]), st.floats(0, 12)), max_size=8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(endpoint=_ENDPOINTS, queued=st.integers(0, 12), wait=st.floats(0, 12), workers=_WORKERS)
 def test_the_local_runpod_wants_as_many(
     endpoint: EndpointSettings, queued: int, wait: float, workers: list[tuple[str, float]]

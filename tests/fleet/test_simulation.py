@@ -153,7 +153,7 @@ _ENDPOINTS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     gaps=st.lists(st.floats(0, 60), min_size=1, max_size=60),
     execution=st.floats(0.1, 50),

@@ -180,7 +180,7 @@ def rows_alike(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 @given(st.lists(rows_alike(), min_size=1, max_size=2).map(lambda lists: [row for rows in lists for row in rows]))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_what_is_known_of_an_item_is_that_of_the_workflow_that_runs(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     """What is worked out once for many rows is what each of them would have given alone."""
     library = ModelLibrary(ModelManifest.parse(MODELS))

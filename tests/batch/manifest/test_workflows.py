@@ -233,7 +233,7 @@ def test_work_of_a_sampler_with_sigmas_is_that_of_their_scheduler() -> None:
     )
 )
 @example([{"5.width": 1}, {"5.width": True}])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_what_is_kept_of_one_workflow_is_true_of_others_alike(changes: list[dict[str, Any]]) -> None:
     known = KnownWorkflows(LIBRARY)
     for change in changes:

@@ -18,7 +18,7 @@ from comfypod.batch.planning.ordering.queue import Order, Outcome, Queue, Task, 
 from comfypod.batch.planning.ordering.search import FIRST_ITEM_SLACK, best_order
 from tests.batch.planning.making import queues
 
-_SETTINGS = settings(max_examples=60, deadline=None, derandomize=True)
+_SETTINGS = settings(max_examples=60)
 _OBJECTIVES = st.sampled_from(["cost", "early", "balanced"])
 
 

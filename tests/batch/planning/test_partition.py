@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from comfypod.batch.documents import Asset, Offer
 from comfypod.batch.planning import Demands, LearnedSpeeds, Workload
@@ -19,7 +19,7 @@ from comfypod.batch.planning.table import make_table
 from tests.batch.planning.making import batches, offer_lists
 
 Batch = tuple[Workload, dict[str, Asset]]
-_SETTINGS = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+_SETTINGS = settings(max_examples=30)
 
 
 def lots_of(batch: Batch, offers: Sequence[Offer]) -> list[Lot]:

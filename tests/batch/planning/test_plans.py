@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from comfypod.batch.documents import GIGABYTE, Asset, Offer, Plan, Signature
@@ -15,7 +15,7 @@ from comfypod.errors import PlanImpossible
 from tests.batch.planning.making import asset, assets_of, batches, offer, offer_lists, signature, workload
 
 Batch = tuple[Workload, dict[str, Asset]]
-_SETTINGS = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+_SETTINGS = settings(max_examples=60)
 _DEMANDS = st.builds(
     Demands,
     objective=st.sampled_from(["cost", "early", "balanced"]),

@@ -60,7 +60,7 @@ def test_bids_are_whole_hundredths_of_a_cent(start: float, ceiling: float, expec
     assert bids(start, ceiling) == expected
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(start=some.floats(0.001, 5), ceiling=some.floats(0.001, 5), step=some.floats(0.0001, 1))
 def test_ladders_are_short_and_between_start_and_ceiling(start: float, ceiling: float, step: float) -> None:
     found = bids(start, ceiling, step)
