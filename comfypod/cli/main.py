@@ -67,7 +67,7 @@ _GROUPS = (
 
 
 def command_line(first_word: str = "") -> typer.Typer:
-    """All commands; or of those only what the first word can mean: to build all takes longer than most take to run."""
+    """All commands; or of those only what the first word can mean: to build all takes a tenth of a second."""
     built = typer.Typer(
         no_args_is_help=True,
         add_completion=False,
