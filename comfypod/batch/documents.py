@@ -72,11 +72,11 @@ class Item(Document):
     """Results begin with it, instead of the identifier."""
 
 
-# These two are no models of pydantic's, of which each is three objects to the collector of cycles: a plan has hundreds
-# of thousands of them.
+# A plan has hundreds of thousands of these two, which nobody changes either. They are no models of pydantic's, of which
+# each is three objects to the collector of cycles, and not frozen, which makes them three times as slow to make.
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Signature:
     """All items that need the same files: one group of a plan."""
 
@@ -128,9 +128,9 @@ class Offer(Document):
     most_pods: int = Field(default=20, ge=1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Share:
-    """How many items of a group one pod is to make."""
+    """Items of one signature, and their work: a whole group, or as much of it as one pod is to make."""
 
     __pydantic_config__ = _CONFIG
 

@@ -4,11 +4,10 @@ from comfypod.batch.planning.demands import Demands
 from comfypod.batch.planning.learned import LearnedSpeeds, kind_of, read_learned, write_learned
 from comfypod.batch.planning.offers import builtin_offers, parse_offers
 from comfypod.batch.planning.plan import make_plan
-from comfypod.batch.planning.workload import Group, Workload, gather, workload_of
+from comfypod.batch.planning.workload import Workload, gather, workload_of
 
 __all__ = [
     "Demands",
-    "Group",
     "LearnedSpeeds",
     "Workload",
     "builtin_offers",

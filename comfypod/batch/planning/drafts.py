@@ -91,7 +91,7 @@ class Draft:
 
         A lot's work may begin before its downloads have ended, and then ends no earlier than they allow.
         """
-        return sorted(self.lots, key=lambda lot: _johnson(lot, offer))
+        return sorted(self.lots, key=lambda lot: lot.turns[offer])
 
     def _makespan(self, offer: int) -> float:
         """From the first file to the last item."""
@@ -125,9 +125,3 @@ def together(lots: Iterable[Lot]) -> tuple[Lot, ...]:
     for lot in lots:
         by_bases.setdefault(lot.bases, []).append(lot)
     return tuple(parts[0] if len(parts) == 1 else join(parts) for parts in by_bases.values())
-
-
-def _johnson(lot: Lot, offer: int) -> tuple[int, float]:
-    alone = lot.alone_seconds[offer]
-    until_work, after_downloads = alone - lot.gpu_seconds[offer], alone - lot.download_seconds[offer]
-    return (0, until_work) if until_work <= after_downloads else (1, -after_downloads)

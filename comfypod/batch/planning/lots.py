@@ -120,6 +120,16 @@ class Lot:
         return tuple(first / offer.download_bytes_per_second + offer.load_seconds for offer in self.market.offers)
 
     @cached_property
+    def turns(self) -> tuple[tuple[int, float], ...]:
+        """By offer: which of several lots is first on a pod, the one with the least; see `Draft.sequence`."""
+        found = []
+        seconds = zip(self.alone_seconds, self.gpu_seconds, self.download_seconds, strict=True)
+        for alone, working, downloading in seconds:
+            until_work, after_downloads = alone - working, alone - downloading
+            found.append((0, until_work) if until_work <= after_downloads else (1, -after_downloads))
+        return tuple(found)
+
+    @cached_property
     def _first_uses(self) -> tuple[Integers, Integers]:
         """Files of patches, each once, and the place of the group that needs it first."""
         owners, files = self.market.table.patches_of(self.members)

@@ -37,8 +37,8 @@ _EXACT_UP_TO: Final = 8
 _DISSOLVE_UP_TO: Final = 250
 _STEPS: Final = 300_000
 """Tasks that are simulated to find good orders, for all pods together."""
-_MARGINS: Final = (1.0, 0.99, 0.97, 0.93, 0.85)
-"""Of the deadline, for what is estimated before pods have their orders."""
+_MARGINS: Final = (0.99, 0.97, 0.93, 0.85)
+"""Of the deadline, one after the other, where pods with their orders take longer than was estimated."""
 
 
 def make_plan(
@@ -58,10 +58,10 @@ def make_plan(
     refuse_contradictions(workload, offers, wanted)
     with bulk():
         market = Market(in_reach(offers), assets, make_table(workload, assets), wanted, learned or LearnedSpeeds())
-        return _best_plan(market, workload)
+        return _best_plan(market, workload.batch)
 
 
-def _best_plan(market: Market, workload: Workload) -> Plan:
+def _best_plan(market: Market, batch: str) -> Plan:
     refuse_unknown(market)
     refuse_too_large(market)
     lots = make_lots(market)
@@ -71,7 +71,7 @@ def _best_plan(market: Market, workload: Workload) -> Plan:
     dollars, budget = sum(pod.dollars for pod in pods), market.demands.budget_dollars
     if budget is not None and dollars > budget:
         raise over_budget(budget, bound.dollars, dollars, _without_deadline(market))
-    return _plan(market, workload, pods, bound)
+    return _plan(market, batch, pods, bound)
 
 
 def partition(market: Market, lots: Sequence[Lot]) -> list[Draft]:
@@ -95,14 +95,17 @@ def partition(market: Market, lots: Sequence[Lot]) -> list[Draft]:
 def _pods_in_time(market: Market, lots: Sequence[Lot]) -> list[PodPlan]:
     """Pods with their orders. An order may take a little longer than was estimated: then with some of the deadline."""
     deadline = market.demands.deadline_seconds
+    pods = _pods(market, lots)
     if deadline is None:
-        return _pods(market, lots)
-    for margin in _MARGINS:
+        return pods
+    margins = iter(_MARGINS)
+    while any(pod.seconds > deadline for pod in pods):
+        margin = next(margins, None)
+        if margin is None:
+            raise refusal([_too_short(market)])
         tighter = replace(market, demands=replace(market.demands, deadline_seconds=deadline * margin))
         pods = _pods(tighter, [replace(lot, market=tighter) for lot in lots])
-        if all(pod.seconds <= deadline for pod in pods):
-            return pods
-    raise refusal([_too_short(market)])
+    return pods
 
 
 def _pods(market: Market, lots: Sequence[Lot]) -> list[PodPlan]:
@@ -121,14 +124,14 @@ def _pods(market: Market, lots: Sequence[Lot]) -> list[PodPlan]:
     return [pod_plan(draft, price, number, steps=steps) for number, (draft, price) in enumerate(ordered)]
 
 
-def _plan(market: Market, workload: Workload, pods: Sequence[PodPlan], bound: Bound) -> Plan:
+def _plan(market: Market, batch: str, pods: Sequence[PodPlan], bound: Bound) -> Plan:
     demands = market.demands
     return Plan(
-        batch=workload.batch,
+        batch=batch,
         objective=demands.objective,
         pods=tuple(pods),
-        items=workload.items,
-        work=workload.work,
+        items=int(market.table.items.sum()),
+        work=float(market.table.works.sum()),
         dollars=sum(pod.dollars for pod in pods),
         seconds=max(pod.seconds for pod in pods),
         bound_dollars=bound.dollars,

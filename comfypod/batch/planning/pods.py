@@ -85,16 +85,14 @@ def _in_line(draft: Draft, offer: int) -> _Ordered:
 
 def _shares(lots: Sequence[Lot], order: Integers) -> tuple[Share, ...]:
     """All groups of lots, in this order of their places."""
-    groups = lots[0].market.table.groups
-    members = np.concatenate([lot.members for lot in lots])[order].tolist()
-    items = np.concatenate([lot.items for lot in lots])[order].tolist()
-    works = np.concatenate([lot.works for lot in lots])[order].tolist()
-    return tuple(
-        [
-            Share(signature=groups[member].signature, items=count, work=work)
-            for member, count, work in zip(members, items, works, strict=True)
-        ]
-    )
+    table = lots[0].market.table
+    members = np.concatenate([lot.members for lot in lots])[order]
+    items = np.concatenate([lot.items for lot in lots])[order]
+    works = np.concatenate([lot.works for lot in lots])[order]
+    shares = [table.groups[member] for member in members.tolist()]
+    for place in np.flatnonzero(items < table.items[members]).tolist():
+        shares[place] = Share(shares[place].signature, int(items[place]), float(works[place]))
+    return tuple(shares)
 
 
 def _needs(lot: Lot, begin: int) -> tuple[Integers, Integers]:

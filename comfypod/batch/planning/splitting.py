@@ -39,7 +39,8 @@ def _drafts_of(market: Market, lot: Lot) -> list[Draft]:
     if not ranked:
         return [whole]
     best = ranked[0]
-    if whole.prices and whole.price.dollars <= best.dollars / best.seconds * lot.work:
+    dollars = best.dollars / best.seconds * lot.work
+    if any(price.offer == best.offer or price.dollars <= dollars for price in whole.prices):
         return [whole]
     return [Draft(market, (part,)) for part in _parts(lot, best.offer, deadline)]
 

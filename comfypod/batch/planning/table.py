@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from comfypod.batch.documents import Asset
-from comfypod.batch.planning.workload import Group, Workload
+from comfypod.batch.documents import Asset, Share
+from comfypod.batch.planning.workload import Workload
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -24,7 +26,7 @@ class Table:
     are ``patches[starts[group]:starts[group + 1]]``. ``places``: groups with similar patches are neighbours in them.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[Share, ...]
     keys: tuple[str, ...]
     sizes: Floats
     items: Integers
@@ -52,13 +54,11 @@ def make_table(workload: Workload, assets: Mapping[str, Asset]) -> Table:
     """The table of a workload; files that are not among ``assets`` have no size."""
     groups = workload.groups
     signatures = [group.signature for group in groups]
-    numbers: dict[str, int] = {}
+    numbers = defaultdict[str, int](itertools.count().__next__)
     base_numbers: dict[tuple[str, ...], int] = {}
     base_sets = [base_numbers.setdefault(signature.bases, len(base_numbers)) for signature in signatures]
-    by_bases = [frozenset(numbers.setdefault(key, len(numbers)) for key in bases) for bases in base_numbers]
-    patches = np.array(
-        [numbers.setdefault(key, len(numbers)) for signature in signatures for key in signature.patches], dtype=np.int64
-    )
+    by_bases = [frozenset(numbers[key] for key in bases) for bases in base_numbers]
+    patches = np.array([numbers[key] for signature in signatures for key in signature.patches], dtype=np.int64)
     counts = np.array([len(signature.patches) for signature in signatures], dtype=np.int64)
     starts = np.concatenate(([0], np.cumsum(counts)))
     sizes = np.array([_size_bytes(assets.get(key)) for key in numbers])

@@ -6,29 +6,20 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
-from comfypod.batch.documents import Signature
+from comfypod.batch.documents import Share, Signature
 from comfypod.batch.planning.bulk import bulk
 
 Row = tuple[tuple[tuple[str, ...], tuple[str, ...]], float]
 """One item: keys of its bases and of its patches, and its work in megapixel-steps."""
 
 
-class Group(NamedTuple):
-    """All items of one signature, and their work in megapixel-steps."""
-
-    signature: Signature
-    items: int
-    work: float
-
-
 @dataclass(frozen=True)
 class Workload:
-    """All groups of a batch."""
+    """All groups of a batch, each one whole."""
 
     batch: str
-    groups: tuple[Group, ...]
+    groups: tuple[Share, ...]
 
     @cached_property
     def items(self) -> int:
@@ -43,7 +34,7 @@ class Workload:
 
 def workload_of(batch: str, signatures: Mapping[Signature, tuple[int, float]]) -> Workload:
     """The workload of a manifest that has been counted: items and work by signature."""
-    return Workload(batch, tuple(Group(signature, *counted) for signature, counted in signatures.items()))
+    return Workload(batch, tuple(Share(signature, *counted) for signature, counted in signatures.items()))
 
 
 def gather(batch: str, rows: Iterable[Row]) -> Workload:
@@ -53,16 +44,12 @@ def gather(batch: str, rows: Iterable[Row]) -> Workload:
 
 
 def _gathered(batch: str, rows: Iterable[Row]) -> Workload:
-    totals: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[int, float]] = {}
+    groups: dict[tuple[tuple[str, ...], tuple[str, ...]], Share] = {}
     for (key, work), items in Counter(rows).items():  # equal rows are counted in C, most batches have many of them
-        before_items, before_work = totals.get(key, (0, 0.0))
-        totals[key] = before_items + items, before_work + items * work
-    return Workload(
-        batch,
-        tuple(
-            [
-                Group(Signature(bases=bases, patches=patches), items, work)
-                for (bases, patches), (items, work) in totals.items()
-            ]
-        ),
-    )
+        group = groups.get(key)
+        if group is None:
+            groups[key] = Share(Signature(*key), items, items * work)
+        else:
+            group.items += items
+            group.work += items * work
+    return Workload(batch, tuple(groups.values()))

@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from comfypod.batch.documents import GIGABYTE, Asset, Offer, Signature
-from comfypod.batch.planning import Group, Workload
+from comfypod.batch.documents import GIGABYTE, Asset, Offer, Share, Signature
+from comfypod.batch.planning import Workload
 from comfypod.batch.planning.ordering.queue import Queue, Task
 
 
@@ -41,7 +41,7 @@ def signature(bases: str, patches: Sequence[str] = ()) -> Signature:
 
 def workload(*groups: tuple[Signature, int, float]) -> Workload:
     """Of signatures, items, and the work of one item."""
-    return Workload("batch", tuple(Group(found, items, items * work) for found, items, work in groups))
+    return Workload("batch", tuple(Share(found, items, items * work) for found, items, work in groups))
 
 
 @st.composite
