@@ -124,7 +124,7 @@ class Client:
     async def status(self, job_id: str) -> dict[str, Any]:
         return await self.send("GET", f"/status/{job_id}")
 
-    async def finish(self, job_id: str, seconds: float = 15.0) -> dict[str, Any]:
+    async def finish(self, job_id: str, seconds: float = 60.0) -> dict[str, Any]:
         """The status of the job when it has ended."""
 
         async def has_ended() -> bool:
@@ -137,7 +137,7 @@ class Client:
         return (await self.status(job_id)).get("output") == output
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 15.0) -> None:
+async def until(condition: Callable[[], bool | Awaitable[bool]], seconds: float = 60.0) -> None:
     """Ask until it is so."""
     async with asyncio.timeout(seconds):
         while True:
