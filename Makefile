@@ -23,7 +23,7 @@ up: $(READY)
 
 test: $(READY)
 	@$(MAKE) --no-print-directory --jobs 2 lint types imports compiled
-	@$(BIN)/python -m pytest -n 4 --dist loadfile -rs --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n auto --dist loadfile -rs --no-loadscope-reorder
 
 # On the built-in engine, or on a real ComfyUI: make benchmark COMFYUI_COMMAND="..." OPTIONS="--only idle --rounds 1"
 benchmark: $(READY)

@@ -53,6 +53,11 @@ LONGEST_FIRST = (
 """Where the tests of a file stay together (``--dist loadfile``), a long file that comes last is waited for alone."""
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Two more than there are processors: tests wait for processes half of their time. Not many more share one disk."""
+    return min(6, (os.cpu_count() or 2) + 2)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
         path = item.path.relative_to(ROOT).as_posix()
