@@ -7,7 +7,6 @@ where it comes from, and only then who sends it.
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from collections.abc import Collection, Mapping
 from urllib.parse import urlsplit
 
@@ -33,14 +32,6 @@ def comes_from_elsewhere(method: str, path: str, headers: Mapping[str, str], own
 def is_browser(headers: Mapping[str, str]) -> bool:
     """Whether a browser sent this; every one since 2023 tells with Fetch Metadata where a request comes from."""
     return "Sec-Fetch-Site" in headers or "Origin" in headers
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def is_same_secret(given: str, expected: str) -> bool:

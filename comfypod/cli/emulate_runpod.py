@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import math
 import shlex
 import sys
@@ -24,6 +23,7 @@ from comfypod.emulator.platform.requests import Limits
 from comfypod.emulator.platform.switches import Switches
 from comfypod.emulator.runpod import RunPodEmulator
 from comfypod.errors import ConfigurationError
+from comfypod.listening import is_loopback
 from comfypod.settings import Settings
 
 DEFAULT_KEY = "local"
@@ -109,16 +109,9 @@ def check_key(host: str, api_key: str) -> None:
     Raises:
         ConfigurationError: it could be reached from elsewhere with that key.
     """
-    if api_key == DEFAULT_KEY and not _is_loopback(host):
+    if api_key == DEFAULT_KEY and not is_loopback(host):
         problem = f"Listening at {host}, it can be reached from other machines: choose a key with --api-key."
         raise ConfigurationError([problem])
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def platform_options(command: RunPodCommand) -> PlatformOptions:

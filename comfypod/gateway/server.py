@@ -8,8 +8,7 @@ from logging import WARNING
 
 from aiohttp import web
 
-from comfypod.browsers import is_loopback
-from comfypod.errors import ComfyPodError, ConfigurationError
+from comfypod.errors import ComfyPodError
 from comfypod.gateway.application import make_application
 from comfypod.gateway.assets.routes import AssetRoutes
 from comfypod.gateway.assets.service import SWEPT_AT_ONCE, Assets
@@ -28,6 +27,7 @@ from comfypod.gateway.watch import Watch
 from comfypod.gateway.webhooks.addresses import WebhookAddresses, webhook_policy
 from comfypod.gateway.webhooks.routes import OwnRoutes
 from comfypod.gateway.webhooks.sender import Sender
+from comfypod.listening import is_loopback, listen, url_from_here
 from comfypod.logs import event, log
 from comfypod.master.store import Store
 from comfypod.storage.buckets.bucket import Bucket
@@ -36,7 +36,6 @@ from comfypod.storage.safe_http import SafeHTTP
 STOP_SECONDS = 10.0
 """How long answers may take that are under way when the gateway stops."""
 SWEEP_SECONDS = 600.0
-_EVERY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 (compared with, not listened at)
 
 
 class Gateway:
@@ -78,11 +77,7 @@ class Gateway:
     @property
     def url(self) -> str:
         """Where a program on this machine finds the gateway."""
-        host = self._options.host
-        if host in _EVERY_ADDRESS:
-            host = "127.0.0.1" if host != "::" else "::1"
-        host = f"[{host}]" if ":" in host else host
-        return f"http://{host}:{self.port}"
+        return url_from_here(self._options.host, self.port)
 
     async def start(self) -> None:
         """Listen; port 0 means any free port, and `port` then says which.
@@ -91,14 +86,8 @@ class Gateway:
             ConfigurationError: the port is taken, or the address is not this machine's.
         """
         host, port = self._options.host, self._options.port
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, host, port).start()
-        except OSError as error:
-            await self._runner.cleanup()
-            problem = f"The gateway cannot listen at {host}:{port} ({error.strerror or error}); see --host and --port."
-            raise ConfigurationError([problem]) from error
-        self.port = self._runner.addresses[0][1]
+        options = "--host and --port"
+        self.port = await listen(self._runner, host, port, clause="The gateway cannot listen", options=options)
         await self._resources.enter_async_context(self._watch)
         await self._resources.enter_async_context(self._http)
         await self._resources.enter_async_context(self._sender)

@@ -7,11 +7,11 @@ import re
 from collections.abc import Mapping, MutableMapping, Sequence
 from pathlib import Path
 
-from comfypod.browsers import is_loopback
 from comfypod.comfyui.command_line import named_port, split_command
 from comfypod.comfyui.model_paths import VOLUMES
 from comfypod.comfyui.process import free_port
 from comfypod.errors import ConfigurationError
+from comfypod.listening import is_loopback
 
 KEY_VARIABLE = "COMFYPOD_API_KEY"
 POD_VARIABLE = "RUNPOD_POD_ID"

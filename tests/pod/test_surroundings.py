@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from comfypod.browsers import is_loopback
 from comfypod.errors import ConfigurationError
+from comfypod.listening import is_loopback
 from comfypod.pod.surroundings import comfyui_address, outside_host, state_file, take_key
 from comfypod.pod.worker_output import WorkerOutput
 

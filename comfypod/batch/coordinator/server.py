@@ -14,13 +14,12 @@ from comfypod.batch.coordinator.pod_routes import PodRoutes
 from comfypod.batch.coordinator.result_routes import ResultRoutes
 from comfypod.batch.coordinator.results_folder import ResultsFolder
 from comfypod.batch.coordinator.tokens import Tokens
-from comfypod.errors import ConfigurationError
+from comfypod.listening import listen, url_from_here
 from comfypod.logs import event
 
 STOP_SECONDS: Final = 10.0
 """How long answers may take that are under way when it stops."""
 IDLE_SECONDS: Final = 75.0
-_EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 (compared with, not listened at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +63,7 @@ class Server:
         """Where pods find it."""
         if self._options.public_url is not None:
             return self._options.public_url.rstrip("/")
-        host = self._options.host
-        if host in _EVERY_ADDRESS:
-            host = "127.0.0.1" if host != "::" else "::1"
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return url_from_here(self._options.host, self.port)
 
     def results_url(self) -> str:
         """Where pods send results, if it takes them."""
@@ -83,14 +79,7 @@ class Server:
         if self._folder is not None:
             self._folder.prepare()
         host, port = self._options.host, self._options.port
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, host, port).start()
-        except OSError as error:
-            await self._runner.cleanup()
-            problem = f"The coordinator cannot listen at {host}:{port} ({error.strerror or error}); see --port."
-            raise ConfigurationError([problem]) from error
-        self.port = self._runner.addresses[0][1]
+        self.port = await listen(self._runner, host, port, clause="The coordinator cannot listen", options="--port")
         event("batch_server_started", host=host, port=self.port)
 
     async def stop(self) -> None:

@@ -15,10 +15,10 @@ from comfypod.batch.coordinator.renting import PodOptions
 from comfypod.batch.coordinator.server import ServerOptions
 from comfypod.batch.providers import local, runpod_pods, skypilot
 from comfypod.batch.runner.environment import FOLDER_VARIABLE
-from comfypod.browsers import is_loopback
 from comfypod.cli.batch.manifest_choice import cache_folder
 from comfypod.cloud.pods.account import find_account
 from comfypod.errors import ConfigurationError
+from comfypod.listening import is_loopback
 
 BUCKET: Final = "bucket"
 _PASSED_ON: Final = re.compile(r"(BUCKET_|DOWNLOAD_|HF_TOKEN$|CIVITAI_TOKEN$|COMFYPOD_BATCH_RESULTS_TOKEN$|LOG_)")

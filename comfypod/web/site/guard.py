@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from comfypod.browsers import comes_from_elsewhere, is_loopback
+from comfypod.browsers import comes_from_elsewhere
 from comfypod.errors import ForeignRequest, UnknownHost, UnsupportedContent
+from comfypod.listening import is_loopback
 from comfypod.web.site.options import SiteOptions, host_and_port
 
 OWN_HEADER = "X-Comfypod"

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from comfypod.browsers import is_loopback
 from comfypod.errors import ConfigurationError
+from comfypod.listening import is_loopback
 
 TOKEN_VARIABLE = "COMFYPOD_WEB_TOKEN"  # noqa: S105 (a variable's name)
 SHORTEST_TOKEN = 16

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from comfypod.browsers import is_loopback
-from comfypod.errors import ConfigurationError
+from comfypod.listening import is_loopback, listen, url_from_here
 from comfypod.logs import event
 from comfypod.web.runs.service import Runs
 from comfypod.web.site.application import make_application
@@ -21,7 +20,6 @@ from comfypod.web.site.upload_routes import UploadRoutes
 
 STOP_SECONDS = 2.0
 """How long answers may take that are under way when the server stops."""
-_EVERY_ADDRESS = frozenset({"0.0.0.0", "::", ""})  # noqa: S104 (compared with, not listened at)
 
 
 class WebServer:
@@ -54,11 +52,7 @@ class WebServer:
     @property
     def url(self) -> str:
         """Where a browser on this machine finds the page."""
-        host = self._options.host
-        if host in _EVERY_ADDRESS:
-            host = "127.0.0.1" if host != "::" else "::1"
-        host = f"[{host}]" if ":" in host else host
-        return f"http://{host}:{self.port}{self._options.base_path}"
+        return url_from_here(self._options.host, self.port) + self._options.base_path
 
     async def start(self) -> None:
         """Listen; port 0 means any free port, and `port` then says which.
@@ -67,14 +61,8 @@ class WebServer:
             ConfigurationError: the port is taken, or the address is not this machine's.
         """
         host, port = self._options.host, self._options.port
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, host, port).start()
-        except OSError as error:
-            await self.stop()
-            problem = f"The page cannot be served at {host}:{port} ({error.strerror or error}); see --host and --port."
-            raise ConfigurationError([problem]) from error
-        self.port = self._runner.addresses[0][1]
+        options = "--host and --port"
+        self.port = await listen(self._runner, host, port, clause="The page cannot be served", options=options)
         self._entrance.open(self.port)
         event("web_started", host=host, port=self.port, is_open=not is_loopback(host))
 
