@@ -25,11 +25,16 @@ IMPOSSIBLE = Price(math.inf, math.inf, -1)
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """Lots on one pod. ``choice``: offers to choose from, by number; all of them, if none are given."""
+    """Lots on one pod.
+
+    ``choice``: offers to choose from, by number; all of them, if none are given. ``apart``: it is known that no file
+    belongs to two of the lots.
+    """
 
     market: Market
     lots: tuple[Lot, ...]
     choice: tuple[int, ...] = ()
+    apart: bool = False
 
     @cached_property
     def assets(self) -> frozenset[int]:
@@ -41,9 +46,14 @@ class Draft:
     @cached_property
     def size_bytes(self) -> int:
         """Of all files, those that lots share counted once."""
-        whole = sum(lot.size_bytes for lot in self.lots)
-        count = sum(len(lot.assets) for lot in self.lots)
-        return whole if len(self.assets) == count else self.market.table.size_bytes(self.assets)
+        if self.shares_files:
+            return self.market.table.size_bytes(self.assets)
+        return sum(lot.size_bytes for lot in self.lots)
+
+    @cached_property
+    def shares_files(self) -> bool:
+        """Whether a file belongs to two of the lots."""
+        return not self.apart and len(self.assets) < sum(len(lot.assets) for lot in self.lots)
 
     @cached_property
     def memory_bytes(self) -> int:
@@ -71,6 +81,11 @@ class Draft:
         return sorted(found)
 
     @cached_property
+    def likely_offers(self) -> frozenset[int]:
+        """The three cheapest."""
+        return frozenset([price.offer for price in self.prices[:3]])
+
+    @cached_property
     def least_work_seconds(self) -> float:
         """On the fastest offer, without anything before it."""
         offers = range(len(self.market.offers))
@@ -96,11 +111,10 @@ class Draft:
     def _makespan(self, offer: int) -> float:
         """From the first file to the last item."""
         speed = self.market.offers[offer].download_bytes_per_second
-        shares = self.size_bytes < sum(lot.size_bytes for lot in self.lots)
         seen: set[int] = set()
         come = done = 0.0
         for lot in self.sequence(offer):
-            bases, all_files = self._present(lot, seen) if shares else (0, 0)
+            bases, all_files = self._present(lot, seen) if self.shares_files else (0, 0)
             done = max(done + lot.gpu_seconds[offer], come + lot.alone_seconds[offer] - bases / speed)
             come += lot.download_seconds[offer] - all_files / speed
         return done
@@ -115,8 +129,11 @@ class Draft:
 
 def merged(first: Draft, second: Draft) -> Draft:
     """Both on one pod; parts of the same lot are one again. Of offers, those that are cheapest for either of them."""
-    likely = {price.offer for draft in (first, second) for price in draft.prices[:3]}
-    return Draft(first.market, together((*first.lots, *second.lots)), tuple(sorted(likely)))
+    choice = tuple(sorted(first.likely_offers | second.likely_offers))
+    if first.assets.isdisjoint(second.assets):
+        apart = not (first.shares_files or second.shares_files)
+        return Draft(first.market, first.lots + second.lots, choice, apart)
+    return Draft(first.market, together((*first.lots, *second.lots)), choice)
 
 
 def together(lots: Iterable[Lot]) -> tuple[Lot, ...]:
